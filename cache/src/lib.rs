@@ -1,0 +1,1 @@
+//! What has been done: results by the content they depend on.

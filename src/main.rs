@@ -1,0 +1,3 @@
+//! Arguments, logs and exit code; nothing else.
+
+fn main() {}

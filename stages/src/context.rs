@@ -1,0 +1,170 @@
+//! What a running stage may touch: its inputs, its output, the device, and the way to report.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::kind::Source;
+
+/// Everything a stage is given. The working directory of its process is the project root.
+pub struct Context {
+    /// Input name → the directories wired to it, in the order of the pipeline file.
+    pub inputs: BTreeMap<String, Vec<PathBuf>>,
+    /// Step name → directory, for every step that a [`Source`] of this stage mentions.
+    pub steps: BTreeMap<String, PathBuf>,
+    /// The empty directory to fill.
+    pub out: PathBuf,
+    /// A directory that survives a failed or killed try of the same work.
+    pub scratch: PathBuf,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// How many threads to use; the rayon pool already has as many.
+    pub threads: usize,
+    /// Set when the run is cancelled: save what is worth keeping in scratch and return an error.
+    pub cancelled: Arc<AtomicBool>,
+    /// Receives progress and measures.
+    pub report: Box<dyn Fn(Report) + Send + Sync>,
+}
+
+/// What a stage tells while it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// How far it is.
+    Progress {
+        /// Units done.
+        done: u64,
+        /// Units in all; 0 when not known.
+        total: u64,
+        /// What is counted, e.g. `images`.
+        unit: String,
+        /// What it is doing, e.g. `epoch 3/20, loss 1.234, dev 56.7 %`.
+        note: String,
+    },
+    /// A figure worth keeping beside the result, e.g. `dev-accuracy` 0.71. Never part of a digest.
+    Measure {
+        /// Kebab-case name.
+        name: String,
+        /// The figure.
+        value: f64,
+    },
+}
+
+/// Where a stage computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// The first GPU where there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this number; an error where there is none.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("no device `{text}`: use auto, cpu, cuda or cuda:N")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl Context {
+    /// Returns the directory wired to a required input.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is wired to it, which the engine rules out for [`crate::Arity::One`].
+    pub fn input(&self, name: &str) -> anyhow::Result<&Path> {
+        self.optional_input(name).with_context(|| format!("input `{name}` is not wired"))
+    }
+
+    /// Returns the directory wired to an optional input.
+    #[must_use]
+    pub fn optional_input(&self, name: &str) -> Option<&Path> {
+        Some(self.inputs.get(name)?.first()?.as_path())
+    }
+
+    /// Returns every directory wired to an input.
+    #[must_use]
+    pub fn input_list(&self, name: &str) -> &[PathBuf] {
+        self.inputs.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns where a source lies on this machine.
+    ///
+    /// # Errors
+    ///
+    /// When it mentions a step that the engine did not provide.
+    pub fn path(&self, source: &Source) -> anyhow::Result<PathBuf> {
+        match source.step() {
+            None => Ok(source.as_path()),
+            Some((step, rest)) => {
+                let tree = self
+                    .steps
+                    .get(step)
+                    .with_context(|| format!("step `{step}` in `{}` has no result", source.0))?;
+                Ok(if rest.is_empty() { tree.clone() } else { tree.join(rest) })
+            }
+        }
+    }
+
+    /// Returns the directory to fill.
+    #[must_use]
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Returns the directory that survives a failed or killed try.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Fails when the run was cancelled; long stages call this once per item or batch.
+    ///
+    /// # Errors
+    ///
+    /// When the run was cancelled.
+    pub fn check_cancelled(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.cancelled.load(Ordering::Relaxed), "cancelled");
+        Ok(())
+    }
+
+    /// Tells how far the stage is.
+    pub fn progress(&self, done: u64, total: u64, unit: &str, note: impl Into<String>) {
+        (self.report)(Report::Progress { done, total, unit: unit.to_owned(), note: note.into() });
+    }
+
+    /// Records a figure beside the result.
+    pub fn measure(&self, name: &str, value: f64) {
+        (self.report)(Report::Measure { name: name.to_owned(), value });
+    }
+}

@@ -1,0 +1,1 @@
+//! Image sets on disk and in memory.

@@ -1,0 +1,20 @@
+//! What can be done: every kind of stage, and the training kernels below them.
+
+mod choices;
+pub mod context;
+mod kind;
+pub mod kinds;
+
+mod augment;
+mod data;
+mod loss;
+mod metric;
+mod model;
+mod ops;
+mod optim;
+mod rng;
+mod schedule;
+mod weights;
+
+pub use context::{Context, DeviceChoice, Report};
+pub use kind::{Arity, Complaint, DynStage, Input, Kind, Pool, Read, Source, Stage};

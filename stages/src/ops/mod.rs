@@ -1,0 +1,1 @@
+//! Training operators with hand-written gradients, on a tape of our own.

@@ -1,0 +1,1 @@
+//! Named weights whose first values depend only on a seed and their names.
