@@ -1,0 +1,37 @@
+# Habits of development; `just --list` shows them. Needs https://just.systems.
+
+# Everything CI runs.
+ci:
+    .ci/run
+
+# Format, lint with warnings as errors, test.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+
+# The smallest whole run, twice: the second time every step is fresh.
+smoke:
+    cargo run -- run pipelines/smoke.toml
+    cargo run -- run pipelines/smoke.toml
+
+# The main job on synthesized faces.
+verify:
+    cargo run --release -- run pipelines/verify.toml
+
+# Kill the runner at many random instants and compare the end with a clean run.
+crash kills="100":
+    PIPE_CRASH_KILLS={{kills}} cargo test --test it crash
+
+# Feed mutated pipeline files to the parser for this many seconds.
+fuzz seconds="3600":
+    PIPE_FUZZ_SECONDS={{seconds}} cargo test --release --lib fuzz -- --nocapture
+
+# Fetch nvcc without root into target/cuda-kit and build for NVIDIA GPUs.
+cuda:
+    scripts/setup-cuda
+    . target/cuda-kit/env.sh && cargo build --release --features cuda
+
+# Licences, advisories and sources of every dependency.
+deny:
+    cargo deny check
