@@ -168,3 +168,60 @@ impl Context {
         (self.report)(Report::Measure { name: name.to_owned(), value });
     }
 }
+
+/// A context over a temporary directory, for the tests of stages.
+#[cfg(test)]
+pub(crate) struct Trial {
+    /// Removed when the trial is dropped.
+    pub(crate) directory: tempfile::TempDir,
+    /// What the stage is given; its device is the CPU.
+    pub(crate) context: Context,
+    /// What the stage told.
+    pub(crate) reports: Arc<std::sync::Mutex<Vec<Report>>>,
+}
+
+#[cfg(test)]
+impl Trial {
+    /// Makes empty `out` and `scratch` directories.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let [out, scratch] = ["out", "scratch"].map(|name| directory.path().join(name));
+        std::fs::create_dir(&out).unwrap();
+        std::fs::create_dir(&scratch).unwrap();
+        let reports = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let heard = reports.clone();
+        let context = Context {
+            inputs: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            out,
+            scratch,
+            device: DeviceChoice::Cpu,
+            threads: rayon::current_num_threads(),
+            cancelled: Arc::default(),
+            report: Box::new(move |report| heard.lock().unwrap().push(report)),
+        };
+        Self { directory, context, reports }
+    }
+
+    /// Writes a file below the directory and returns where it lies.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Wires a directory below this one to an input.
+    pub(crate) fn wire(&mut self, input: &str, path: &str) {
+        let path = self.directory.path().join(path);
+        self.context.inputs.entry(input.to_owned()).or_default().push(path);
+    }
+
+    /// Returns the last figure that was recorded under a name.
+    pub(crate) fn measure(&self, wanted: &str) -> Option<f64> {
+        self.reports.lock().unwrap().iter().rev().find_map(|report| match report {
+            Report::Measure { name, value } if name == wanted => Some(*value),
+            _ => None,
+        })
+    }
+}

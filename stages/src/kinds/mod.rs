@@ -1,9 +1,11 @@
 //! Every kind of stage, one file each, and the table that makes them known.
 
+mod command;
+
 use crate::kind::Kind;
 
 /// Every kind of stage, in the order in which a pipeline usually has them.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[Kind::of::<command::Command>()];
 
 /// Finds a kind by its name in pipeline files.
 #[must_use]

@@ -1,0 +1,177 @@
+//! The placeholders in a command's words, and the paths put in their place.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A place in a text where a path goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Placeholder {
+    /// `{out}`
+    Out,
+    /// `{scratch}`
+    Scratch,
+    /// `{input.NAME}` or `{input.NAME.INDEX}`
+    Input(String, Option<usize>),
+    /// `{files.INDEX}`
+    File(usize),
+}
+
+/// A text cut into literal parts and placeholders.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Template(Vec<Piece>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Path(Placeholder),
+}
+
+impl Template {
+    /// Cuts a text at its placeholders.
+    ///
+    /// Braces around anything but a dotted word are text, so that JSON and awk programs need no escape.
+    ///
+    /// # Errors
+    ///
+    /// The dotted word in braces that is no placeholder.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            if let Some((word, after)) = rest.strip_prefix('{').and_then(braced)
+                && let Some(after) = after.strip_prefix('}')
+            {
+                literal.push_str(&format!("{{{word}}}"));
+                rest = after;
+            } else if let Some((word, after)) = braced(rest) {
+                if !literal.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut literal)));
+                }
+                pieces.push(Piece::Path(Placeholder::parse(word).ok_or(word)?));
+                rest = after;
+            } else {
+                literal.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal));
+        }
+        Ok(Self(pieces))
+    }
+
+    /// Returns the indices of `files` that are mentioned.
+    pub(super) fn files(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Path(Placeholder::File(index)) => Some(*index),
+            _ => None,
+        })
+    }
+
+    /// Joins the parts, with a path for each placeholder; paths need not be UTF-8.
+    pub(super) fn fill(
+        &self,
+        path: impl Fn(&Placeholder) -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<OsString> {
+        let mut filled = OsString::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => filled.push(text),
+                Piece::Path(placeholder) => filled.push(path(placeholder)?),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Placeholder {
+    fn parse(word: &str) -> Option<Self> {
+        let mut parts = word.split('.');
+        let placeholder = match (parts.next()?, parts.next()) {
+            ("out", None) => Self::Out,
+            ("scratch", None) => Self::Scratch,
+            ("input", Some(name)) if !name.is_empty() => {
+                let index = parts.next().map(str::parse).transpose().ok()?;
+                Self::Input(name.to_owned(), index)
+            }
+            ("files", Some(index)) => Self::File(index.parse().ok()?),
+            _ => return None,
+        };
+        parts.next().is_none().then_some(placeholder)
+    }
+}
+
+/// Splits `{word}rest` into the word and the rest.
+///
+/// A word starts with a small letter, which leaves `{}`, `{4}`, `${HOME}` and `{"a": 1}` alone.
+fn braced(text: &str) -> Option<(&str, &str)> {
+    let (word, after) = text.strip_prefix('{')?.split_once('}')?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(is_part))
+        .then_some((word, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Piece, Placeholder, Template};
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<Vec<Piece>, &str>) {
+        assert_eq!(Template::parse(text), expected.map(Template).map_err(str::to_owned), "{text}");
+    }
+
+    fn text(text: &str) -> Piece {
+        Piece::Text(text.to_owned())
+    }
+
+    #[test]
+    fn placeholders_are_found() {
+        let input = |index| Piece::Path(Placeholder::Input("a-b".into(), index));
+        check("", Ok(vec![]));
+        check("plain", Ok(vec![text("plain")]));
+        check("--to={out}/x", Ok(vec![text("--to="), Piece::Path(Placeholder::Out), text("/x")]));
+        check("{input.a-b}{input.a-b.1}", Ok(vec![input(None), input(Some(1))]));
+        check(
+            "{files.12}{scratch}",
+            Ok(vec![Piece::Path(Placeholder::File(12)), Piece::Path(Placeholder::Scratch)]),
+        );
+    }
+
+    #[test]
+    fn other_braces_are_text() {
+        for plain in [
+            "{",
+            "}",
+            "{}",
+            "{4}",
+            "${HOME}",
+            "{ print $1 }",
+            "{\"a\":{\"b\":1}}",
+            "{a,b}",
+            "{é}",
+            "é{",
+        ] {
+            check(plain, Ok(vec![text(plain)]));
+        }
+        check("{{out}} ${{name}}", Ok(vec![text("{out} ${name}")]));
+        check("{{{out}}}", Ok(vec![text("{{out}}")]));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for word in [
+            "outt",
+            "out.x",
+            "input",
+            "input.",
+            "input.a.b",
+            "input.a.1.2",
+            "files",
+            "files.x",
+            "files.1.2",
+        ] {
+            check(&format!("a{{{word}}}"), Err(word));
+        }
+    }
+}
