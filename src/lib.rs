@@ -1,1 +1,5 @@
 //! The engine of `pipe`; never prints.
+
+pub mod guard;
+mod process;
+pub mod worker;

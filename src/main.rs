@@ -1,3 +1,7 @@
 //! Arguments, logs and exit code; nothing else.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

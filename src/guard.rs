@@ -1,0 +1,111 @@
+//! A small process that outlives a killed run just long enough to end what the run left behind.
+//!
+//! A worker asks the kernel to die with its parent, but the programs that a worker started do not.
+//! So the run tells its guard every process group it starts. When the run ends in whatever way, its
+//! end of the pipe closes, and the guard kills each group that was not released before.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::Mutex;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// The name of the hidden subcommand that [`run`] serves.
+pub const SUBCOMMAND: &str = "guard";
+
+/// The run's side.
+pub(crate) struct Guard {
+    pipe: Option<Mutex<ChildStdin>>,
+    process: Child,
+}
+
+impl Guard {
+    /// Starts the process, in a group of its own so that Ctrl-C does not reach it.
+    pub(crate) fn start() -> io::Result<Self> {
+        let mut process = crate::process::this_program(SUBCOMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let pipe = process.stdin.take().expect("stdin is piped");
+        Ok(Self { pipe: Some(Mutex::new(pipe)), process })
+    }
+
+    /// Has a process group killed should the run end before it is released.
+    pub(crate) fn watch(&self, group: Pid) -> io::Result<()> {
+        self.tell('+', group)
+    }
+
+    /// Forgets a group; must come before its leader is reaped, when its number may be used again.
+    pub(crate) fn release(&self, group: Pid) -> io::Result<()> {
+        self.tell('-', group)
+    }
+
+    fn tell(&self, sign: char, group: Pid) -> io::Result<()> {
+        let pipe = self.pipe.as_ref().expect("open until dropped");
+        let mut pipe = pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        pipe.write_all(format!("{sign}{group}\n").as_bytes())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.pipe = None;
+        if let Err(error) = self.process.wait() {
+            tracing::warn!("cannot wait for the guard process: {error}");
+        }
+    }
+}
+
+/// The guard's side: listens on `input` until its end, then kills every group still watched.
+///
+/// # Errors
+///
+/// When reading fails; the groups are killed all the same.
+pub fn run(input: impl BufRead) -> io::Result<()> {
+    let mut watched = BTreeSet::new();
+    let result = listen(input, &mut watched);
+    for group in watched {
+        // A group that is gone by now is what was wanted.
+        killpg(Pid::from_raw(group), Signal::SIGKILL).ok();
+    }
+    result
+}
+
+fn listen(input: impl BufRead, watched: &mut BTreeSet<i32>) -> io::Result<()> {
+    for line in input.lines() {
+        let line = line?;
+        // A line torn by the end of the run names a group that was never told its work.
+        let Some((sign, group)) = line.split_at_checked(1) else { continue };
+        let Ok(group @ 2..) = group.parse::<i32>() else { continue };
+        match sign {
+            "+" => watched.insert(group),
+            _ => watched.remove(&group),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_released_stays_watched() {
+        let mut watched = BTreeSet::new();
+        listen("+17\n+18\n+1\n+x\n-17\n+19\n".as_bytes(), &mut watched).unwrap();
+        assert_eq!(watched, BTreeSet::from([18, 19]));
+    }
+
+    #[test]
+    fn a_watched_group_dies_with_the_pipe() {
+        let mut sleeper =
+            std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        run(format!("+{}\n", sleeper.id()).as_bytes()).unwrap();
+        assert!(!sleeper.wait().unwrap().success());
+    }
+}

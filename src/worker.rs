@@ -1,0 +1,243 @@
+//! The inside of a step's process: a job comes in, the stage runs, reports and an end go out.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use serde::{Deserialize, Serialize};
+use stages::{Context, DeviceChoice, Report};
+
+/// The name of the hidden subcommand that [`run`] serves.
+pub const SUBCOMMAND: &str = "worker";
+
+/// Progress faster than this tells a reader nothing more.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What a worker is to do; written to its standard input as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Job {
+    /// The kind of stage.
+    pub kind: String,
+    /// Its parameters, with defaults.
+    pub parameters: serde_json::Value,
+    /// Input name → directories.
+    pub inputs: BTreeMap<String, Vec<PathBuf>>,
+    /// Step name → directory, for the steps that parameters mention.
+    pub steps: BTreeMap<String, PathBuf>,
+    /// The empty directory to fill.
+    pub out: PathBuf,
+    /// The directory that survives a failed or killed try.
+    pub scratch: PathBuf,
+    /// Where to compute; never [`DeviceChoice::Auto`].
+    pub device: DeviceChoice,
+    /// How many threads to use.
+    pub threads: usize,
+    /// The process that the worker must not outlive.
+    pub runner: u32,
+}
+
+/// What a worker tells: one JSON value a line on its standard output, [`Message::End`] last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// From the running stage.
+    Report(Report),
+    /// The stage has returned.
+    End {
+        /// Why it failed, if it did.
+        error: Option<String>,
+        /// What it used.
+        usage: Usage,
+    },
+}
+
+/// What a step's process and the programs it started used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Usage {
+    /// Processor time, user and system, of all threads.
+    pub cpu_seconds: f64,
+    /// The most memory resident at once in any one process.
+    pub peak_memory_bytes: u64,
+}
+
+/// Serves one job and returns whether the stage succeeded.
+///
+/// # Errors
+///
+/// When the job cannot be read, or the run has gone.
+pub fn run() -> anyhow::Result<bool> {
+    // Standard output belongs to whatever the stage starts; messages go where only we can write.
+    let channel = io::stdout().as_fd().try_clone_to_owned().context("cannot copy stdout")?;
+    nix::unistd::dup2_stdout(io::stderr()).context("cannot redirect stdout to the log")?;
+    die_with_parent()?;
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).context("cannot read the job")?;
+    let job: Job = serde_json::from_str(&text).context("the job is not understood")?;
+    // The parent may have died before the kernel was asked to watch it.
+    anyhow::ensure!(std::os::unix::process::parent_id() == job.runner, "the run has gone");
+    nix::unistd::dup2_stdin(File::open("/dev/null")?).context("cannot close stdin")?;
+
+    let channel = Arc::new(Mutex::new(File::from(channel)));
+    let result = catch(|| execute(job, channel.clone()));
+    let error = result.err().map(|error| format!("{error:#}"));
+    if let Some(error) = &error {
+        tracing::error!("{error}");
+    }
+    let succeeded = error.is_none();
+    send(&channel, &Message::End { error, usage: usage()? })?;
+    Ok(succeeded)
+}
+
+#[cfg(target_os = "linux")]
+fn die_with_parent() -> anyhow::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .context("cannot ask to die with the run")
+}
+
+/// Elsewhere the guard process alone sees to it.
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent() -> anyhow::Result<()> {
+    Ok(())
+}
+
+fn execute(job: Job, channel: Arc<Mutex<File>>) -> anyhow::Result<()> {
+    let kind = stages::kinds::find(&job.kind)
+        .with_context(|| format!("no kind of stage is called `{}`", job.kind))?;
+    let stage = (kind.restore)(job.parameters).context("the parameters are not understood")?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(job.threads)
+        .build_global()
+        .context("cannot start threads")?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, cancelled.clone())
+        .context("cannot listen for signals")?;
+    let throttle = Throttle::default();
+    let report = move |report: Report| {
+        if throttle.lets_pass(&report) {
+            // A run that went away takes this process with it; there is no need to fail first.
+            drop(send(&channel, &Message::Report(report)));
+        }
+    };
+    stage.run(&Context {
+        inputs: job.inputs,
+        steps: job.steps,
+        out: job.out,
+        scratch: job.scratch,
+        device: job.device,
+        threads: job.threads,
+        cancelled,
+        report: Box::new(report),
+    })
+}
+
+/// Turns a panic into an error that says where it happened.
+fn catch(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    static PLACE: Mutex<Option<String>> = Mutex::new(None);
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        let mut place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first panic is the cause, those that follow on other threads its consequences.
+        place.get_or_insert_with(|| info.location().map(ToString::to_string).unwrap_or_default());
+    }));
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = place.as_deref().unwrap_or("an unknown place");
+        anyhow::bail!("panicked at {place}: {} (a bug in pipe)", panic_message(&*payload))
+    })
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+fn send(channel: &Mutex<File>, message: &Message) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    channel.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
+}
+
+fn usage() -> anyhow::Result<Usage> {
+    let mut all = Usage::default();
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let part = getrusage(who).context("cannot read the resources used")?;
+        let micros = part.user_time().num_microseconds() + part.system_time().num_microseconds();
+        all.cpu_seconds += micros as f64 / 1e6;
+        // Linux counts in kibibytes, macOS in bytes.
+        let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+        let peak = u64::try_from(part.max_rss()).unwrap_or(0) * unit;
+        all.peak_memory_bytes = all.peak_memory_bytes.max(peak);
+    }
+    Ok(all)
+}
+
+/// Holds back progress that comes faster than it can be read; never the last one.
+#[derive(Default)]
+struct Throttle {
+    last: Mutex<Option<Instant>>,
+}
+
+impl Throttle {
+    fn lets_pass(&self, report: &Report) -> bool {
+        let Report::Progress { done, total, .. } = report else { return true };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
+        if due || done == total {
+            *last = Some(Instant::now());
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_thinned_but_its_end_is_told() {
+        let throttle = Throttle::default();
+        let told = (0..=1000)
+            .map(|done| Report::Progress {
+                done,
+                total: 1000,
+                unit: "images".to_owned(),
+                note: String::new(),
+            })
+            .filter(|report| throttle.lets_pass(report))
+            .collect::<Vec<_>>();
+        assert!(told.len() < 100, "{} passed", told.len());
+        assert!(matches!(told.last(), Some(Report::Progress { done: 1000, .. })));
+        assert!(throttle.lets_pass(&Report::Measure { name: "x".to_owned(), value: 1.0 }));
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_place() {
+        let error = catch(|| panic!("index {} is out of range", 7)).unwrap_err().to_string();
+        assert!(error.contains("src/worker.rs") && error.contains("index 7"), "{error}");
+    }
+
+    #[test]
+    fn messages_survive_the_pipe() {
+        let message = Message::End {
+            error: Some("line one\nline two".to_owned()),
+            usage: Usage { cpu_seconds: 0.5, peak_memory_bytes: 1 << 20 },
+        };
+        let text = serde_json::to_string(&message).unwrap();
+        assert!(!text.contains('\n'));
+        assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), message);
+    }
+}
