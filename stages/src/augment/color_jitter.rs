@@ -1,0 +1,168 @@
+//! Changes brightness, contrast, saturation and hue, in random order.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Augmentation, check_number};
+use crate::data::Picture;
+use crate::kind::Complaint;
+use crate::rng::Random;
+
+/// Changes brightness, contrast, saturation and hue, in random order, as torchvision's `ColorJitter`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ColorJitter {
+    /// The factor lies in 1 - this to 1 + this (and is not negative).
+    #[serde(default)]
+    brightness: f64,
+    /// The factor lies in 1 - this to 1 + this (and is not negative).
+    #[serde(default)]
+    contrast: f64,
+    /// The factor lies in 1 - this to 1 + this (and is not negative).
+    #[serde(default)]
+    saturation: f64,
+    /// The shift lies in minus this to this, as a part of the colour circle; at most 0.5.
+    #[serde(default)]
+    hue: f64,
+}
+
+impl Augmentation for ColorJitter {
+    fn apply(&self, mut picture: Picture, random: &mut Random) -> Picture {
+        let mut order = [0, 1, 2, 3];
+        random.shuffle(&mut order);
+        let mut factor = |spread: f64| random.between((1.0 - spread).max(0.0), 1.0 + spread) as f32;
+        let factors = [self.brightness, self.contrast, self.saturation].map(&mut factor);
+        let shift = random.between(-self.hue, self.hue) as f32;
+        for part in order {
+            match part {
+                0 if self.brightness > 0.0 => brighten(&mut picture, factors[0]),
+                1 if self.contrast > 0.0 => contrast(&mut picture, factors[1]),
+                2 if self.saturation > 0.0 => saturate(&mut picture, factors[2]),
+                3 if self.hue > 0.0 => shift_hue(&mut picture, shift),
+                _ => {}
+            }
+        }
+        picture
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        let number = |name: &str, value: f64, high: f64| {
+            check_number(&format!("color-jitter.{name}"), value, 0.0, high)
+        };
+        [
+            number("brightness", self.brightness, f64::INFINITY),
+            number("contrast", self.contrast, f64::INFINITY),
+            number("saturation", self.saturation, f64::INFINITY),
+            number("hue", self.hue, 0.5),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// The grey of a colour (ITU-R 601-2, with torchvision's digits).
+fn grey(pixel: &[f32]) -> f32 {
+    0.2989 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+}
+
+/// Moves a number away from another, or towards it when the factor is below 1.
+fn blend(value: f32, other: f32, factor: f32) -> f32 {
+    (factor * value + (1.0 - factor) * other).clamp(0.0, 1.0)
+}
+
+fn brighten(picture: &mut Picture, factor: f32) {
+    picture.pixels.iter_mut().for_each(|value| *value = (*value * factor).clamp(0.0, 1.0));
+}
+
+/// Moves every number away from the mean grey of the picture.
+fn contrast(picture: &mut Picture, factor: f32) {
+    let sum: f64 = picture.pixels.chunks_exact(3).map(|pixel| f64::from(grey(pixel))).sum();
+    let mean = (sum / (picture.height * picture.width) as f64) as f32;
+    picture.pixels.iter_mut().for_each(|value| *value = blend(*value, mean, factor));
+}
+
+/// Moves every colour away from its grey.
+fn saturate(picture: &mut Picture, factor: f32) {
+    for pixel in picture.pixels.chunks_exact_mut(3) {
+        let grey = grey(pixel);
+        pixel.iter_mut().for_each(|value| *value = blend(*value, grey, factor));
+    }
+}
+
+/// Turns every colour on the colour circle; 1 is the whole circle.
+fn shift_hue(picture: &mut Picture, shift: f32) {
+    for pixel in picture.pixels.chunks_exact_mut(3) {
+        let (hue, saturation, value) = hue_saturation_value(pixel[0], pixel[1], pixel[2]);
+        pixel.copy_from_slice(&red_green_blue((hue + shift).rem_euclid(1.0), saturation, value));
+    }
+}
+
+/// Hue in 0..1, saturation and value in 0..=1 (Smith 1978).
+fn hue_saturation_value(red: f32, green: f32, blue: f32) -> (f32, f32, f32) {
+    let highest = red.max(green).max(blue);
+    let range = highest - red.min(green).min(blue);
+    if range == 0.0 {
+        return (0.0, 0.0, highest);
+    }
+    let away = |channel: f32| (highest - channel) / range;
+    let sixths = if highest == red {
+        away(blue) - away(green)
+    } else if highest == green {
+        2.0 + away(red) - away(blue)
+    } else {
+        4.0 + away(green) - away(red)
+    };
+    ((sixths / 6.0).rem_euclid(1.0), range / highest, highest)
+}
+
+fn red_green_blue(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
+    let sixth = (6.0 * hue).floor();
+    let part = 6.0 * hue - sixth;
+    let low = value * (1.0 - saturation);
+    let falling = value * (1.0 - saturation * part);
+    let rising = value * (1.0 - saturation * (1.0 - part));
+    match sixth as u8 % 6 {
+        0 => [value, rising, low],
+        1 => [falling, value, low],
+        2 => [low, value, rising],
+        3 => [low, falling, value],
+        4 => [rising, low, value],
+        _ => [value, low, falling],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::noise;
+    use super::{brighten, contrast, saturate, shift_hue};
+
+    #[test]
+    fn hue_goes_around_the_circle() {
+        let picture = noise(16, 16, 4);
+        let mut turned = picture.clone();
+        for _ in 0..3 {
+            shift_hue(&mut turned, 1.0 / 3.0);
+        }
+        for (got, want) in turned.pixels.iter().zip(&picture.pixels) {
+            assert!((got - want).abs() < 1e-5, "{got} {want}");
+        }
+        shift_hue(&mut turned, 1.0 / 3.0);
+        for (got, want) in turned.pixels.chunks_exact(3).zip(picture.pixels.chunks_exact(3)) {
+            assert!((got[1] - want[0]).abs() < 1e-5, "red becomes green: {got:?} {want:?}");
+        }
+    }
+
+    #[test]
+    fn factor_zero_takes_everything_away() {
+        let mut dark = noise(4, 4, 1);
+        brighten(&mut dark, 0.0);
+        assert!(dark.pixels.iter().all(|&x| x == 0.0));
+        let mut flat = noise(4, 4, 1);
+        contrast(&mut flat, 0.0);
+        assert!(flat.pixels.iter().all(|&x| x == flat.pixels[0]));
+        let mut grey = noise(4, 4, 1);
+        saturate(&mut grey, 0.0);
+        assert!(grey.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]));
+    }
+}

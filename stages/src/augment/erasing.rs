@@ -1,0 +1,164 @@
+//! Covers a random rectangle.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Augmentation, Rectangle, check_interval, check_number};
+use crate::data::Picture;
+use crate::kind::Complaint;
+use crate::rng::Random;
+
+/// Covers a random rectangle, as torchvision's `RandomErasing` (Zhong et al. 2017, "Random Erasing
+/// Data Augmentation").
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Erasing {
+    /// How often, from 0 to 1.
+    #[serde(default = "half")]
+    probability: f64,
+    /// The lowest and highest share of the area, above 0 and at most 1.
+    #[serde(default = "default_scale")]
+    scale: [f64; 2],
+    /// The lowest and highest height over width of the rectangle.
+    #[serde(default = "default_ratio")]
+    ratio: [f64; 2],
+    /// What covers it.
+    #[serde(default)]
+    fill: Fill,
+}
+
+/// What covers an erased rectangle.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Fill {
+    /// A random colour for every pixel.
+    #[default]
+    Noise,
+    /// One grey, from 0 (black) to 1 (white): `{ grey = 0.5 }`.
+    Grey(f64),
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn default_scale() -> [f64; 2] {
+    [0.02, 0.33]
+}
+
+fn default_ratio() -> [f64; 2] {
+    [0.3, 3.3]
+}
+
+impl Augmentation for Erasing {
+    fn apply(&self, mut picture: Picture, random: &mut Random) -> Picture {
+        if random.chance(self.probability)
+            && let Some(part) = self.draw(picture.height, picture.width, random)
+        {
+            for y in part.top..part.top + part.height {
+                let start = 3 * (y * picture.width + part.left);
+                let row = &mut picture.pixels[start..start + 3 * part.width];
+                match self.fill {
+                    Fill::Grey(grey) => row.fill(grey as f32),
+                    Fill::Noise => row.fill_with(|| random.below(256) as f32 / 255.0),
+                }
+            }
+        }
+        picture
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        let grey = match self.fill {
+            Fill::Noise => None,
+            Fill::Grey(grey) => check_number("erasing.fill.grey", grey, 0.0, 1.0),
+        };
+        [
+            check_number("erasing.probability", self.probability, 0.0, 1.0),
+            check_interval("erasing.scale", self.scale, 1.0),
+            check_interval("erasing.ratio", self.ratio, f64::INFINITY),
+            grey,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl Erasing {
+    /// Draws the rectangle, smaller than the picture either way: ten tries, or none.
+    fn draw(&self, height: usize, width: usize, random: &mut Random) -> Option<Rectangle> {
+        for _ in 0..10 {
+            let share = random.between(self.scale[0], self.scale[1]);
+            let area = (height * width) as f64 * share;
+            let ratio = random.between(self.ratio[0].ln(), self.ratio[1].ln()).exp();
+            let part_height = (area * ratio).sqrt().round_ties_even() as usize;
+            let part_width = (area / ratio).sqrt().round_ties_even() as usize;
+            if part_height < height && part_width < width {
+                return Some(Rectangle {
+                    top: random.below((height - part_height + 1) as u64) as usize,
+                    left: random.below((width - part_width + 1) as u64) as usize,
+                    height: part_height,
+                    width: part_width,
+                });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::noise;
+    use super::{Augmentation, Erasing, Fill, default_ratio, default_scale};
+    use crate::rng::Random;
+
+    /// The means are those of 20,000 draws of torchvision's `RandomErasing.get_params`.
+    #[test]
+    fn rectangles_are_drawn_as_torchvision_does() {
+        let erasing: Erasing = toml::from_str("").unwrap();
+        let mut random = Random::new(1, "erasing", &[]);
+        let mut sums = [0; 4];
+        for _ in 0..20_000 {
+            let part = erasing.draw(20, 30, &mut random).unwrap();
+            let drawn = [part.top, part.left, part.height, part.width];
+            sums.iter_mut().zip(drawn).for_each(|(sum, one)| *sum += one);
+        }
+        let means = sums.map(|sum| sum as f64 / 20_000.0);
+        for (mean, want) in means.iter().zip([5.12, 9.73, 9.76, 10.63]) {
+            assert!((mean - want).abs() < 0.25, "{means:?}");
+        }
+    }
+
+    #[test]
+    fn one_whole_rectangle_is_covered() {
+        let grey = Fill::Grey(0.123);
+        let erasing = Erasing {
+            probability: 1.0,
+            scale: default_scale(),
+            ratio: default_ratio(),
+            fill: grey,
+        };
+        let mut random = Random::new(2, "erasing", &[]);
+        for _ in 0..200 {
+            let covered = erasing.apply(noise(20, 30, 1), &mut random);
+            let here: Vec<usize> =
+                (0..600).filter(|&i| covered.pixels[3 * i..3 * i + 3] == [0.123; 3]).collect();
+            let (rows, columns): (Vec<_>, Vec<_>) = here.iter().map(|i| (i / 30, i % 30)).unzip();
+            let extent = |all: &[usize]| match (all.iter().min(), all.iter().max()) {
+                (Some(low), Some(high)) => high - low + 1,
+                _ => 0,
+            };
+            assert_eq!(here.len(), extent(&rows) * extent(&columns));
+        }
+    }
+
+    #[test]
+    fn noise_differs_from_pixel_to_pixel() {
+        let erasing =
+            Erasing { probability: 1.0, scale: [0.5, 0.5], ratio: [1.0, 1.0], fill: Fill::Noise };
+        let before = noise(30, 30, 1);
+        let after = erasing.apply(before.clone(), &mut Random::new(2, "erasing", &[]));
+        let changed = after.pixels.iter().zip(&before.pixels).filter(|(a, b)| a != b).count();
+        assert!((1250..=1323).contains(&changed), "{changed} of 21 x 21 x 3 differ");
+    }
+}
