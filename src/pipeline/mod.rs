@@ -1,0 +1,116 @@
+//! Text to [`Pipeline`], or every problem in it.
+
+mod absent;
+mod findings;
+mod inputs;
+mod parameters;
+mod read;
+mod step;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use stages::{DynStage, Kind, Read};
+
+use crate::problem::{Place, Problems};
+use findings::Findings;
+
+/// What a pipeline file says: named steps.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The name of the file without its extension.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The steps, in the order of the file (those of the file it extends first).
+    pub steps: Vec<Step>,
+}
+
+/// One stage of a pipeline: a kind, its parameters, its inputs.
+pub struct Step {
+    /// The name after `stage.`.
+    pub name: String,
+    /// What it does.
+    pub kind: &'static Kind,
+    /// Its parameters.
+    pub stage: Box<dyn DynStage>,
+    /// Input name → the steps wired to it, in order.
+    pub inputs: BTreeMap<String, Vec<String>>,
+    /// What it reads besides its inputs.
+    pub reads: Vec<Read>,
+    /// Each mention of another step, as input or inside a [`stages::Source`].
+    pub needs: Vec<Need>,
+}
+
+/// A mention of another step.
+#[derive(Clone, Debug)]
+pub struct Need {
+    /// The step that must come before.
+    pub step: String,
+    /// Where it is mentioned.
+    pub place: Place,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step")
+            .field("name", &self.name)
+            .field("kind", &self.kind.name)
+            .field("parameters", &self.stage.parameters())
+            .field("inputs", &self.inputs)
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// Reads a pipeline file, with what it extends and with `settings` such as
+    /// `stage.train.epochs=3` put over it. Relative paths in parameters start at `root`.
+    ///
+    /// # Errors
+    ///
+    /// Every problem that can be told before anything runs.
+    pub fn load(path: &Path, root: &Path, settings: &[String]) -> Result<Self, Problems> {
+        Self::load_with(
+            path,
+            settings,
+            &Surroundings { kinds: stages::kinds::KINDS, root: Some(root) },
+        )
+    }
+
+    /// As [`Pipeline::load`], but does not look whether the files and directories that steps read
+    /// are there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::load`].
+    pub fn load_without_data(path: &Path, settings: &[String]) -> Result<Self, Problems> {
+        Self::load_with(path, settings, &Surroundings { kinds: stages::kinds::KINDS, root: None })
+    }
+
+    fn load_with(
+        path: &Path,
+        settings: &[String],
+        around: &Surroundings<'_>,
+    ) -> Result<Self, Problems> {
+        let mut findings = Findings::default();
+        let layers = read::read_chain(path, &mut findings);
+        let _ = settings;
+        let mut steps = Vec::new();
+        for layer in &layers {
+            steps.extend(step::read_steps(layer, around, &mut findings));
+        }
+        findings.finish()?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, path: path.to_owned(), steps })
+    }
+}
+
+/// What a pipeline file is read against.
+struct Surroundings<'a> {
+    kinds: &'static [Kind],
+    /// Where relative paths start; `None` when nothing is looked for.
+    root: Option<&'a Path>,
+}

@@ -1,0 +1,173 @@
+//! Reads a pipeline file and the chain of files it extends.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use super::findings::Findings;
+use super::tree::{Node, Table, Value, from_document};
+use super::{absent, tree};
+use crate::problem::Problem;
+use crate::source_map::{SLOT, SourceFile, Span};
+use crate::suggest::quoted;
+
+/// How many files may extend each other. Their slots come before those of the settings.
+pub(super) const LONGEST_CHAIN: usize = 32;
+
+/// The largest pipeline file, in bytes.
+const LARGEST: usize = SLOT - 1;
+
+/// Reads a file and everything it extends; what is extended comes first.
+pub(super) fn read_chain(path: &Path, findings: &mut Findings) -> Vec<Table> {
+    let mut layers = Vec::new();
+    let mut seen: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut next = Some((path.to_owned(), None));
+    while let Some((path, said_at)) = next.take() {
+        let identity = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        if let (Some(said_at), Some(first)) =
+            (&said_at, seen.iter().position(|(other, _)| *other == identity))
+        {
+            let names = seen[first..].iter().map(|(_, name)| name.display().to_string());
+            let names: Vec<_> = names.chain([path.display().to_string()]).collect();
+            let message = format!("files extend each other in a loop: {}", names.join(" → "));
+            findings.add(said_at, Problem::new(message));
+            break;
+        }
+        if let (Some(said_at), true) = (&said_at, seen.len() == LONGEST_CHAIN) {
+            let message = format!("more than {LONGEST_CHAIN} files extend each other");
+            findings.add(said_at, Problem::new(message));
+            break;
+        }
+        let text = match read_text(&path) {
+            Ok(text) => text,
+            Err(problem) => {
+                findings.set_damaged();
+                match said_at {
+                    Some(said_at) => findings.add(&said_at, problem),
+                    None => findings.add_placed(problem),
+                }
+                break;
+            }
+        };
+        let slot = LONGEST_CHAIN - 1 - seen.len();
+        let source = Arc::new(SourceFile::new(path.display().to_string(), text));
+        let base = findings.sources.add(slot, Arc::clone(&source));
+        let mut layer = parse(&source, base, findings);
+        next = extended(&mut layer, &path, findings);
+        layers.push(layer);
+        seen.push((identity, path));
+    }
+    layers.reverse();
+    layers
+}
+
+/// Takes `extends` out of a layer and returns the file it names and where it says so.
+fn extended(
+    layer: &mut Table,
+    path: &Path,
+    findings: &mut Findings,
+) -> Option<(PathBuf, Option<Span>)> {
+    let Node { span, value } = layer.remove("extends")?.node;
+    match value {
+        Value::String(name) if !name.is_empty() => {
+            let directory = path.parent().unwrap_or(Path::new(""));
+            Some((absent::clean(&directory.join(name)), Some(span)))
+        }
+        Value::Faulty => None,
+        other => {
+            let found = Node { span: span.clone(), value: other }.describe();
+            findings.add(
+                &span,
+                Problem::new(format!("`extends` must be the path of a pipeline file, not {found}"))
+                    .help("for example `extends = \"verify.toml\"`"),
+            );
+            findings.set_damaged();
+            None
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Problem> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        let problem = Problem::new(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("there is no file {shown}"),
+            std::io::ErrorKind::IsADirectory => format!("{shown} is a directory, not a file"),
+            _ => format!("cannot read {shown}: {error}"),
+        });
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return problem.help(absent::describe(path));
+        }
+        problem
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > LARGEST {
+        let message = format!("{shown} is larger than {} MiB", SLOT >> 20);
+        return Err(Problem::new(message).help("a pipeline file is a few kilobytes of TOML"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let line = bytes[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let message = format!("{shown} is not UTF-8: byte {:#04x} in line {line}", bytes[valid]);
+        Problem::new(message).help("TOML files are UTF-8; save the file in that encoding")
+    })
+}
+
+/// Parses a source, telling every syntax error; what is on a faulty line is left out.
+fn parse(source: &SourceFile, base: usize, findings: &mut Findings) -> Table {
+    let (document, errors) = DeTable::parse_recoverable(source.text());
+    let mut faulty_lines = BTreeSet::new();
+    let mut lost = false;
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        lost |= error.span().is_none();
+        let line = source.line_number(span.start);
+        // What follows on the same line is an echo of its first error.
+        if !faulty_lines.insert(line) {
+            continue;
+        }
+        // With its header lost, a table's keys are read as those of the table above.
+        lost |= source.text()[source.line(line)].trim_start().starts_with('[');
+        let shifted = span.start + base..span.end + base;
+        findings
+            .add(&shifted, syntax_problem(error.message(), &source.text()[clip(source, &span)]));
+        findings.set_damaged();
+    }
+    let mut too_deep = Vec::new();
+    let keep = |span: &Span| {
+        let lines = source.line_number(span.start)..=source.line_number(span.end);
+        faulty_lines.range(lines).next().is_none()
+    };
+    let table = from_document(document.into_inner(), base, &keep, &mut too_deep);
+    for span in too_deep {
+        let message = format!("tables and arrays lie more than {} deep", tree::DEEPEST);
+        findings.add(&span, Problem::new(message));
+    }
+    if lost {
+        return table.into_iter().filter(|(name, _)| name == "extends").collect();
+    }
+    table
+}
+
+fn clip(source: &SourceFile, span: &Span) -> Span {
+    let start = source.floor(span.start);
+    start..source.floor(span.end).max(start)
+}
+
+/// Says a syntax error of the TOML parser so that it names what would be right.
+fn syntax_problem(message: &str, text: &str) -> Problem {
+    let problem = Problem::new(message.to_owned());
+    match message.split(", expected").next().unwrap_or(message) {
+        "string values must be quoted" => {
+            problem.help(format!("write \"{}\"", quoted(text).trim_matches('`')))
+        }
+        "duplicate key" => problem.help("a table has each key once; remove one of the two"),
+        _ => problem,
+    }
+}

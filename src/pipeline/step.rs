@@ -1,0 +1,145 @@
+//! One `[stage.NAME]` table to one [`Step`].
+
+use std::collections::BTreeMap;
+
+use stages::Kind;
+
+use super::findings::Findings;
+use super::tree::{Entry, Node, Table, Value, in_order};
+use super::{Need, Step, Surroundings, inputs, parameters};
+use crate::problem::Problem;
+use crate::suggest::{did_you_mean, quoted};
+
+/// Reads every step of a merged pipeline, in file order; those at fault are left out.
+pub(super) fn read_steps(
+    pipeline: &Table,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Vec<Step> {
+    let steps = inputs::Steps::of(pipeline, around.kinds);
+    let mut read = Vec::new();
+    for (name, entry) in stage_entries(pipeline) {
+        if let Some(problem) = name_problem(name) {
+            findings.add(&entry.key, problem);
+        }
+        match &entry.node.value {
+            Value::Table(table) => {
+                read.extend(read_step(name, entry, table, &steps, around, findings));
+            }
+            Value::Faulty => {}
+            _ => findings.add(
+                &entry.node.span,
+                Problem::new(format!(
+                    "step {} must be a table, not {}",
+                    quoted(name),
+                    entry.node.describe()
+                ))
+                .help(format!("write `[stage.{name}]` and its parameters below it")),
+            ),
+        }
+    }
+    read
+}
+
+/// The entries of the table `stage`, in file order.
+pub(super) fn stage_entries(pipeline: &Table) -> Vec<(&String, &Entry)> {
+    pipeline.get("stage").and_then(|entry| entry.node.as_table()).map(in_order).unwrap_or_default()
+}
+
+/// Step names are names of directories and words of the command line.
+fn name_problem(name: &str) -> Option<Problem> {
+    const LONGEST: usize = 100;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let kebab = name.split('-').all(|word| !word.is_empty() && word.chars().all(plain));
+    if kebab && name.len() <= LONGEST {
+        return None;
+    }
+    let words: String =
+        name.to_lowercase().chars().map(|c| if plain(c) { c } else { '-' }).take(LONGEST).collect();
+    let words: Vec<_> = words.split('-').filter(|word| !word.is_empty()).collect();
+    let problem = Problem::new(if kebab {
+        format!("step name {} is longer than {LONGEST} characters", quoted(name))
+    } else {
+        format!(
+            "step name {} must be lower-case words joined by `-` (a to z, 0 to 9)",
+            quoted(name)
+        )
+    });
+    Some(if words.is_empty() { problem } else { problem.help(format!("`{}`", words.join("-"))) })
+}
+
+fn read_step(
+    name: &str,
+    entry: &Entry,
+    table: &Table,
+    steps: &inputs::Steps<'_>,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Option<Step> {
+    let before = findings.count();
+    let kind = read_kind(name, entry, table, around.kinds, findings)?;
+    let wired = inputs::read_inputs(name, entry, kind, table.get("inputs"), steps, findings);
+    let mut own = table.clone();
+    own.remove("kind");
+    own.remove("inputs");
+    let own = Entry {
+        key: entry.key.clone(),
+        order: entry.order,
+        node: Node { span: entry.node.span.clone(), value: Value::Table(own) },
+    };
+    let stage = parameters::read_parameters(name, kind, &own, findings)?;
+    let mut needs = wired.needs;
+    let reads = stage.reads();
+    needs.extend(parameters::check_sources(&own, &reads, steps, around, findings));
+    parameters::complain(name, &own, stage.check(), findings);
+    (findings.count() == before).then(|| Step {
+        name: name.to_owned(),
+        kind,
+        stage,
+        inputs: wired.inputs,
+        reads,
+        needs,
+    })
+}
+
+fn read_kind(
+    name: &str,
+    entry: &Entry,
+    table: &Table,
+    kinds: &'static [Kind],
+    findings: &mut Findings,
+) -> Option<&'static Kind> {
+    let names = || kinds.iter().map(|kind| kind.name);
+    let list = format!("kinds: {}", names().collect::<Vec<_>>().join(", "));
+    let Some(written) = table.get("kind") else {
+        let near = table.keys().find(|key| crate::suggest::nearest(key, ["kind"]).is_some());
+        let near = near.map(|key| format!(", but {}", quoted(key))).unwrap_or_default();
+        let message = format!("step {} has no `kind`{near}", quoted(name));
+        findings.add_absence(&entry.key, Problem::new(message).help(list));
+        return None;
+    };
+    match &written.node.value {
+        Value::String(text) => {
+            let kind = kinds.iter().find(|kind| kind.name == text);
+            if kind.is_none() {
+                let message =
+                    format!("unknown kind {}{}", quoted(text), did_you_mean(text, names()));
+                findings.add(&written.node.span, Problem::new(message).help(list));
+            }
+            kind
+        }
+        Value::Faulty => None,
+        _ => {
+            let message = format!("`kind` must be a string, not {}", written.node.describe());
+            findings.add(&written.node.span, Problem::new(message).help(list));
+            None
+        }
+    }
+}
+
+/// What is wired to the inputs of a step.
+#[derive(Default)]
+pub(super) struct Wired {
+    pub(super) inputs: BTreeMap<String, Vec<String>>,
+    pub(super) needs: Vec<Need>,
+}
