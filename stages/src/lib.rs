@@ -10,6 +10,8 @@ mod data;
 mod loss;
 mod metric;
 mod model;
+mod moment;
+mod number;
 mod ops;
 mod optim;
 mod rng;

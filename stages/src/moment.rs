@@ -1,0 +1,145 @@
+//! Running averages that optimizers keep for each parameter, and the way to change weights in place.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::number::NonNegative;
+use crate::optim::Gradients;
+use crate::weights::Parameter;
+
+/// How many numbers one thread changes at a time.
+pub(crate) const CHUNK: usize = 1 << 14;
+
+/// What weight decay applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Decayed {
+    /// The weights of convolutions and linear layers; neither norms nor biases.
+    Weights,
+    /// Every parameter, as a plain PyTorch optimizer does.
+    All,
+}
+
+impl Decayed {
+    /// Returns the decay of one parameter.
+    pub(crate) fn decay(self, parameter: &Parameter, decay: NonNegative) -> f64 {
+        if parameter.decay || self == Self::All { decay.get() } else { 0.0 }
+    }
+}
+
+/// A running average with the shape of a parameter.
+pub(crate) enum Moment {
+    /// On the CPU: changed in place, in one pass with the weights.
+    Host(Vec<f32>),
+    /// On another device.
+    Device(Tensor),
+}
+
+impl Moment {
+    pub(crate) fn zeros(variable: &Var) -> Result<Self> {
+        Ok(match variable.device() {
+            Device::Cpu => Self::Host(vec![0.0; variable.elem_count()]),
+            _ => Self::Device(variable.zeros_like()?.detach()),
+        })
+    }
+}
+
+/// Adds a moment to a state, e.g. as `velocity.conv1.weight`.
+pub(crate) fn put(
+    state: &mut BTreeMap<String, Tensor>,
+    what: &str,
+    parameter: &Parameter,
+    moment: &Moment,
+) -> Result<()> {
+    let tensor = match moment {
+        Moment::Host(values) => {
+            Tensor::from_slice(values, parameter.variable.shape(), &Device::Cpu)?
+        }
+        Moment::Device(tensor) => tensor.clone(),
+    };
+    state.insert(format!("{what}.{}", parameter.name), tensor);
+    Ok(())
+}
+
+/// Moves a moment out of a state.
+pub(crate) fn take(
+    state: &mut BTreeMap<String, Tensor>,
+    what: &str,
+    parameter: &Parameter,
+    moment: &mut Moment,
+) -> Result<()> {
+    let name = format!("{what}.{}", parameter.name);
+    let tensor =
+        state.remove(&name).with_context(|| format!("the optimizer's state has no `{name}`"))?;
+    let (found, expected) = (tensor.dims(), parameter.variable.dims());
+    ensure!(
+        found == expected && tensor.dtype() == DType::F32,
+        "`{name}` of the optimizer's state is {found:?} of {:?}, expected {expected:?} of F32",
+        tensor.dtype(),
+    );
+    *moment = match moment {
+        Moment::Host(_) => Moment::Host(tensor.flatten_all()?.to_vec1()?),
+        Moment::Device(_) => Moment::Device(tensor.to_device(parameter.variable.device())?),
+    };
+    Ok(())
+}
+
+/// Refuses a state of other parameters.
+pub(crate) fn nothing_left(state: &BTreeMap<String, Tensor>) -> Result<()> {
+    match state.keys().next() {
+        None => Ok(()),
+        Some(name) => anyhow::bail!("the optimizer has no use for `{name}` of the state"),
+    }
+}
+
+/// Returns the gradient of a parameter: of its shape, f32 and contiguous.
+pub(crate) fn gradient_of(parameter: &Parameter, gradients: &Gradients) -> Result<Tensor> {
+    let name = &parameter.name;
+    let gradient =
+        gradients.get(name).with_context(|| format!("parameter `{name}` has no gradient"))?;
+    let (found, expected) = (gradient.dims(), parameter.variable.dims());
+    ensure!(found == expected, "the gradient of `{name}` is {found:?}, expected {expected:?}");
+    Ok(gradient.detach().to_dtype(DType::F32)?.contiguous()?)
+}
+
+/// Calls `change` with the numbers of a variable on the CPU and of its gradient.
+pub(crate) fn in_place(
+    variable: &Var,
+    gradient: &Tensor,
+    change: impl FnOnce(&mut [f32], &[f32]),
+) -> Result<()> {
+    Ok(variable.inplace_op2(gradient, &Change(RefCell::new(Some(change))))?)
+}
+
+/// The way candle lends the memory of a variable.
+struct Change<F>(RefCell<Option<F>>);
+
+impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Change<F> {
+    fn name(&self) -> &'static str {
+        "optimizer step"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weights: &mut CpuStorage,
+        weights_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (CpuStorage::F32(weights), CpuStorage::F32(gradient)) = (weights, gradient) else {
+            candle_core::bail!("weights and gradients must be f32");
+        };
+        let contiguous = || candle_core::Error::RequiresContiguous { op: "optimizer step" }.bt();
+        let (start, end) = weights_layout.contiguous_offsets().ok_or_else(contiguous)?;
+        let weights = &mut weights[start..end];
+        let (start, end) = gradient_layout.contiguous_offsets().ok_or_else(contiguous)?;
+        let change = self.0.borrow_mut().take().expect("an operator runs once");
+        change(weights, &gradient[start..end]);
+        Ok(())
+    }
+}

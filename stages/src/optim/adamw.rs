@@ -1,0 +1,182 @@
+//! Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Gradients, Optimizer, OptimizerConfig};
+use crate::moment::{CHUNK, Decayed, Moment, gradient_of, in_place, nothing_left, put, take};
+use crate::number::{Fraction, NonNegative, Positive};
+use crate::weights::Parameter;
+
+/// For weight w with gradient g at step t: w −= rate · decay · w; m += (1 − beta1)(g − m);
+/// v = beta2 · v + (1 − beta2) g²; w −= rate / (1 − beta1ᵗ) · m / (√(v / (1 − beta2ᵗ)) + epsilon); as
+/// `torch.optim.AdamW`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Adamw {
+    /// Learning rate before the schedule.
+    rate: Positive,
+    /// Share of the running mean of gradients that is kept at each step.
+    beta1: Fraction,
+    /// Share of the running mean of squared gradients that is kept at each step.
+    beta2: Fraction,
+    /// Added to the divisor, so that it is never 0.
+    epsilon: Positive,
+    /// How strongly weights are drawn to 0, in units of the learning rate.
+    weight_decay: NonNegative,
+    /// Which parameters weight decay applies to.
+    decayed: Decayed,
+}
+
+impl Default for Adamw {
+    fn default() -> Self {
+        Self {
+            rate: Positive::new(1e-3),
+            beta1: Fraction::new(0.9),
+            beta2: Fraction::new(0.999),
+            epsilon: Positive::new(1e-8),
+            weight_decay: NonNegative::new(0.05),
+            decayed: Decayed::Weights,
+        }
+    }
+}
+
+impl OptimizerConfig for Adamw {
+    fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>> {
+        let slots = parameters.into_iter().map(|parameter| {
+            Ok(Slot {
+                first: Moment::zeros(&parameter.variable)?,
+                second: Moment::zeros(&parameter.variable)?,
+                decay: self.decayed.decay(&parameter, self.weight_decay),
+                parameter,
+            })
+        });
+        Ok(Box::new(Adam {
+            betas: [self.beta1.get(), self.beta2.get()],
+            epsilon: self.epsilon.get(),
+            steps: 0,
+            slots: slots.collect::<Result<_>>()?,
+        }))
+    }
+
+    fn rate(&self) -> f64 {
+        self.rate.get()
+    }
+}
+
+struct Adam {
+    betas: [f64; 2],
+    epsilon: f64,
+    steps: u32,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    parameter: Parameter,
+    first: Moment,
+    second: Moment,
+    decay: f64,
+}
+
+/// The numbers of one step that are the same for every weight of a tensor.
+struct Factors {
+    /// 1 − rate · decay.
+    shrink: f64,
+    beta1: f64,
+    beta2: f64,
+    /// rate / (1 − beta1ᵗ).
+    rate: f64,
+    /// √(1 − beta2ᵗ).
+    correction: f64,
+    epsilon: f64,
+}
+
+impl Optimizer for Adam {
+    fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<()> {
+        self.steps += 1;
+        let [beta1, beta2] = self.betas;
+        let taken = f64::from(self.steps);
+        for slot in &mut self.slots {
+            let gradient = gradient_of(&slot.parameter, gradients)?;
+            slot.step(
+                &gradient,
+                &Factors {
+                    shrink: 1.0 - rate * slot.decay,
+                    beta1,
+                    beta2,
+                    rate: rate / (1.0 - beta1.powf(taken)),
+                    correction: (1.0 - beta2.powf(taken)).sqrt(),
+                    epsilon: self.epsilon,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let steps = Tensor::new(self.steps, &Device::Cpu)?;
+        let mut state = BTreeMap::from([("steps".to_owned(), steps)]);
+        for Slot { parameter, first, second, .. } in &self.slots {
+            put(&mut state, "first", parameter, first)?;
+            put(&mut state, "second", parameter, second)?;
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
+        let steps = state.remove("steps").context("the optimizer's state has no `steps`")?;
+        self.steps = steps.to_scalar::<u32>().context("`steps` of the optimizer's state")?;
+        for Slot { parameter, first, second, .. } in &mut self.slots {
+            take(&mut state, "first", parameter, first)?;
+            take(&mut state, "second", parameter, second)?;
+        }
+        nothing_left(&state)
+    }
+}
+
+impl Slot {
+    fn step(&mut self, gradient: &Tensor, factors: &Factors) -> Result<()> {
+        let weights = &self.parameter.variable;
+        match (&mut self.first, &mut self.second) {
+            (Moment::Host(first), Moment::Host(second)) => {
+                in_place(weights, gradient, |weights, gradient| {
+                    weights
+                        .par_chunks_mut(CHUNK)
+                        .zip(first.par_chunks_mut(CHUNK))
+                        .zip(second.par_chunks_mut(CHUNK))
+                        .zip(gradient.par_chunks(CHUNK))
+                        .for_each(|(((w, m), v), g)| factors.apply(w, m, v, g));
+                })
+            }
+            (Moment::Device(first), Moment::Device(second)) => {
+                let Factors { shrink, beta1, beta2, rate, correction, epsilon } = *factors;
+                *first = ((&*first * beta1)? + (gradient * (1.0 - beta1))?)?;
+                *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+                let divisor = second.sqrt()?.affine(1.0 / correction, epsilon)?;
+                let change = (first.div(&divisor)? * rate)?;
+                let kept = (weights.detach() * shrink)?;
+                Ok(weights.set(&(kept - change)?)?)
+            }
+            _ => unreachable!("both are where the weights are"),
+        }
+    }
+}
+
+impl Factors {
+    fn apply(&self, weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
+        let [shrink, keep1, keep2] = [self.shrink, self.beta1, self.beta2].map(|x| x as f32);
+        let [take1, take2] = [1.0 - self.beta1, 1.0 - self.beta2].map(|x| x as f32);
+        let [rate, scale, epsilon] =
+            [self.rate, 1.0 / self.correction, self.epsilon].map(|x| x as f32);
+        for (((w, m), v), g) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
+            *m = keep1 * *m + take1 * g;
+            *v = keep2 * *v + take2 * (g * g);
+            *w = shrink * *w - rate * (*m / (v.sqrt() * scale + epsilon));
+        }
+    }
+}

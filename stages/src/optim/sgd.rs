@@ -1,0 +1,153 @@
+//! Stochastic gradient descent with momentum.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use candle_core::{Tensor, Var};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Gradients, Optimizer, OptimizerConfig};
+use crate::kind::Complaint;
+use crate::moment::{CHUNK, Decayed, Moment, gradient_of, in_place, nothing_left, put, take};
+use crate::number::{Fraction, NonNegative, Positive};
+use crate::weights::Parameter;
+
+/// For weight w with gradient g: g += decay · w; v = momentum · v + g; w −= rate · v, or with Nesterov's
+/// momentum w −= rate · (g + momentum · v); as `torch.optim.SGD` (Sutskever et al. 2013).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Sgd {
+    /// Learning rate before the schedule.
+    rate: Positive,
+    /// Share of the last direction that is kept.
+    momentum: Fraction,
+    /// Whether to look ahead along the momentum (Nesterov).
+    nesterov: bool,
+    /// How strongly weights are drawn to 0.
+    weight_decay: NonNegative,
+    /// Which parameters weight decay applies to.
+    decayed: Decayed,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self {
+            rate: Positive::new(0.1),
+            momentum: Fraction::new(0.9),
+            nesterov: false,
+            weight_decay: NonNegative::new(5e-4),
+            decayed: Decayed::Weights,
+        }
+    }
+}
+
+impl OptimizerConfig for Sgd {
+    fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>> {
+        let slots = parameters.into_iter().map(|parameter| {
+            Ok(Slot {
+                velocity: Moment::zeros(&parameter.variable)?,
+                decay: self.decayed.decay(&parameter, self.weight_decay),
+                parameter,
+            })
+        });
+        Ok(Box::new(Descent {
+            momentum: self.momentum.get(),
+            nesterov: self.nesterov,
+            slots: slots.collect::<Result<_>>()?,
+        }))
+    }
+
+    fn rate(&self) -> f64 {
+        self.rate.get()
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        if !self.nesterov || self.momentum.get() > 0.0 {
+            return Vec::new();
+        }
+        vec![Complaint {
+            parameter: "sgd.nesterov".to_owned(),
+            message: "nesterov needs momentum".to_owned(),
+            help: Some("set momentum above 0, or nesterov = false".to_owned()),
+        }]
+    }
+}
+
+struct Descent {
+    momentum: f64,
+    nesterov: bool,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    parameter: Parameter,
+    velocity: Moment,
+    decay: f64,
+}
+
+impl Optimizer for Descent {
+    fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<()> {
+        let (momentum, nesterov) = (self.momentum, self.nesterov);
+        for Slot { parameter, velocity, decay } in &mut self.slots {
+            let gradient = gradient_of(parameter, gradients)?;
+            let variable = &parameter.variable;
+            match velocity {
+                Moment::Host(velocity) => in_place(variable, &gradient, |weights, gradient| {
+                    let (momentum, rate, decay) = (momentum as f32, rate as f32, *decay as f32);
+                    let update = |((w, v), g): ((&mut f32, &mut f32), &f32)| {
+                        let g = g + decay * *w;
+                        *v = momentum * *v + g;
+                        *w -= rate * if nesterov { g + momentum * *v } else { *v };
+                    };
+                    weights
+                        .par_chunks_mut(CHUNK)
+                        .zip(velocity.par_chunks_mut(CHUNK))
+                        .zip(gradient.par_chunks(CHUNK))
+                        .for_each(|((w, v), g)| w.iter_mut().zip(v).zip(g).for_each(update));
+                })?,
+                Moment::Device(velocity) => {
+                    *velocity =
+                        on_device(variable, velocity, &gradient, momentum, nesterov, *decay, rate)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut state = BTreeMap::new();
+        for Slot { parameter, velocity, .. } in &self.slots {
+            put(&mut state, "velocity", parameter, velocity)?;
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
+        for Slot { parameter, velocity, .. } in &mut self.slots {
+            take(&mut state, "velocity", parameter, velocity)?;
+        }
+        nothing_left(&state)
+    }
+}
+
+/// Takes the same step by candle's own operators and returns the new velocity.
+fn on_device(
+    weights: &Var,
+    velocity: &Tensor,
+    gradient: &Tensor,
+    momentum: f64,
+    nesterov: bool,
+    decay: f64,
+    rate: f64,
+) -> Result<Tensor> {
+    let gradient = match decay {
+        0.0 => gradient.clone(),
+        _ => (gradient + (weights.detach() * decay)?)?,
+    };
+    let velocity = ((velocity * momentum)? + &gradient)?;
+    let direction = if nesterov { (gradient + (&velocity * momentum)?)? } else { velocity.clone() };
+    weights.set(&(weights.detach() - (direction * rate)?)?)?;
+    Ok(velocity)
+}
