@@ -6,6 +6,7 @@ mod kind;
 pub mod kinds;
 
 mod augment;
+mod crc32c;
 mod data;
 mod loss;
 mod metric;
@@ -16,6 +17,8 @@ mod ops;
 mod optim;
 mod rng;
 mod schedule;
+mod tensorboard;
+mod training;
 mod weights;
 
 pub use context::{Context, DeviceChoice, Report};
