@@ -1,0 +1,162 @@
+//! The name of content: its BLAKE3 digest.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Files up to this many bytes are read in one go, on one thread.
+const SMALL: u64 = 256 << 10;
+/// How much of a larger file is read and then digested, on all threads, at a time.
+const PIECE: usize = 4 << 20;
+
+/// The BLAKE3 digest of some bytes; written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Returns the digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Returns the digest of what is left to read in `file`, and how many bytes that was.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn of_file(file: &mut File) -> io::Result<(Self, u64)> {
+        let length = file.metadata()?.len();
+        let mut hasher = blake3::Hasher::new();
+        let capacity = if length <= SMALL { length as usize + 1 } else { PIECE };
+        let mut buffer = Vec::with_capacity(capacity);
+        let mut total = 0;
+        loop {
+            buffer.clear();
+            let read = file.take(capacity as u64).read_to_end(&mut buffer)?;
+            total += read as u64;
+            if read > SMALL as usize {
+                hasher.update_rayon(&buffer);
+            } else {
+                hasher.update(&buffer);
+            }
+            if read < capacity {
+                return Ok((Self(*hasher.finalize().as_bytes()), total));
+            }
+        }
+    }
+
+    /// Returns the digest whose bytes these are.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        f.pad(str::from_utf8(&text).expect("hexadecimal digits are ASCII"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What was read as a [`Digest`] is not 64 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a digest, which is 64 lower-case hexadecimal digits")]
+pub struct NotADigest(String);
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let bytes = text.as_bytes();
+        let mut digest = [0; 32];
+        let mut valid = bytes.len() == 64;
+        for (byte, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
+            match (nibble(pair[0]), nibble(pair[1])) {
+                (Some(high), Some(low)) => *byte = high << 4 | low,
+                _ => valid = false,
+            }
+        }
+        if valid { Ok(Self(digest)) } else { Err(NotADigest(text.chars().take(80).collect())) }
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Hex;
+        impl serde::de::Visitor<'_> for Hex {
+            type Value = Digest;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 lower-case hexadecimal digits")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Hex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn text_and_back() {
+        let digest = Digest::of(b"");
+        let text = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(digest.to_string(), text);
+        assert_eq!(text.parse(), Ok(digest));
+        assert!(text.to_uppercase().parse::<Digest>().is_err());
+        assert!(text[1..].parse::<Digest>().is_err());
+        assert!(format!("{text}0").parse::<Digest>().is_err());
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+    }
+
+    #[test]
+    fn a_file_is_its_bytes_at_every_size() {
+        let limits = [SMALL as usize, PIECE, 2 * PIECE];
+        let around = limits.iter().flat_map(|n| [n - 1, *n, n + 1]);
+        for size in [0, 1].into_iter().chain(around) {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            io::Seek::rewind(&mut file).unwrap();
+            assert_eq!(Digest::of_file(&mut file).unwrap(), (Digest::of(&bytes), size as u64));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Removing what nobody needs.
+//!
+//! Kept are the results that `latest/` leads to and those made lately, with the objects that they or
+//! their fingerprints and facts mention. Results go first and objects last, so that being killed in
+//! between leaves no result without its objects.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::error::{At, StoreError};
+use crate::file_table::FileTable;
+use crate::fingerprint::Key;
+use crate::lock::try_lock;
+use crate::manifest::Manifest;
+use crate::session::{self, Session};
+use crate::size::{Class, Sizes, bytes_below, entries};
+use crate::store::Store;
+
+/// What [`Store::gc`] keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct GcOptions {
+    /// Results, scratch directories and logs of failed tries younger than this are kept.
+    pub keep: Duration,
+    /// Only tell what would be removed.
+    pub dry_run: bool,
+}
+
+/// What [`Store::gc`] removed, or would have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// The results.
+    pub results: Vec<Key>,
+    /// Counts and bytes of everything removed.
+    pub removed: Sizes,
+    /// How many results are left.
+    pub kept: usize,
+}
+
+/// What is left after a collection.
+struct Live {
+    keys: BTreeSet<Key>,
+    listings: HashSet<Digest>,
+    objects: HashSet<Digest>,
+}
+
+impl Store {
+    /// Removes results that no `latest` link leads to and that are older than `options.keep`, and
+    /// everything that only they needed.
+    ///
+    /// Needs the store alone: as long as another process uses it, `waiting` is asked whether to go
+    /// on, and nobody can open it meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InUse`] when `waiting` gave up; otherwise when something cannot be removed.
+    pub fn gc(
+        &self,
+        options: &GcOptions,
+        waiting: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<GcReport, StoreError> {
+        let lock = self.root().join("v1/lock");
+        self.in_use.unlock().at("unlock", &lock)?;
+        let alone = self.wait_alone(&lock, waiting);
+        let report = alone.and_then(|()| self.collect(options));
+        self.in_use.unlock().at("unlock", &lock)?;
+        self.in_use.lock_shared().at("lock", &lock)?;
+        report
+    }
+
+    fn wait_alone(
+        &self,
+        lock: &Path,
+        waiting: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        while !try_lock(&self.in_use).at("lock", lock)? {
+            if waiting().is_break() {
+                return Err(StoreError::InUse(self.root().to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn collect(&self, options: &GcOptions) -> Result<GcReport, StoreError> {
+        let oldest = SystemTime::now().checked_sub(options.keep);
+        let old = |path: &Path| -> bool {
+            let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+            matches!((modified, oldest), (Ok(modified), Some(oldest)) if modified < oldest)
+        };
+        let mut sweep = Sweep { dry_run: options.dry_run, report: GcReport::default() };
+        let live = self.mark(&old, &mut sweep)?;
+        sweep.report.kept = live.keys.len();
+
+        for path in entries(&self.trees())? {
+            if name_of(&path).is_none_or(|digest| !live.listings.contains(&digest)) {
+                sweep.remove(&path, |sizes| &mut sizes.trees)?;
+            }
+        }
+        for directory in entries(&self.objects())? {
+            for path in entries(&directory)? {
+                if self.digest_of(&path).is_none_or(|digest| !live.objects.contains(&digest)) {
+                    sweep.remove(&path, |sizes| &mut sizes.objects)?;
+                }
+            }
+        }
+        for path in entries(&self.scratches())?.into_iter().chain(entries(&self.logs())?) {
+            let key = path.file_stem().and_then(|name| name.to_str()?.parse::<Key>().ok());
+            let done = key.is_none_or(|key| self.result(&key).exists());
+            if done || old(&path) {
+                sweep.remove(&path, |sizes| &mut sizes.scratch)?;
+            }
+        }
+        for path in entries(&self.tables())? {
+            if !table_is_live(&path, &live) {
+                sweep.remove(&path, |sizes| &mut sizes.tables)?;
+            }
+        }
+        if !options.dry_run {
+            Session::clean(&self.tmp())?;
+            // Nobody makes anything: what locks are left are those of the dead.
+            for path in entries(&self.locks())? {
+                session::remove(&path)?;
+            }
+        }
+        Ok(sweep.report)
+    }
+
+    /// Removes old results and returns what the others need.
+    fn mark(&self, old: &dyn Fn(&Path) -> bool, sweep: &mut Sweep) -> Result<Live, StoreError> {
+        let latest: BTreeSet<Key> = self.latest_of_all()?.into_iter().map(|l| l.key).collect();
+        let mut live =
+            Live { keys: BTreeSet::new(), listings: HashSet::new(), objects: HashSet::new() };
+        for path in entries(&self.results())? {
+            let key = path.file_stem().and_then(|name| name.to_str()?.parse::<Key>().ok());
+            let manifest = match &key {
+                Some(key) => self.read_manifest(key)?.ok().flatten(),
+                None => None,
+            };
+            let Some(manifest) = manifest else {
+                sweep.remove(&path, |sizes| &mut sizes.results)?;
+                continue;
+            };
+            if !latest.contains(&manifest.key) && old(&path) {
+                sweep.remove(&path, |sizes| &mut sizes.results)?;
+                sweep.report.results.push(manifest.key);
+                continue;
+            }
+            live.add(&manifest);
+        }
+        Ok(live)
+    }
+
+    /// Returns the digest that the path of an object says.
+    pub(crate) fn digest_of(&self, object: &Path) -> Option<Digest> {
+        let name = object.file_name()?.to_str()?;
+        let directory = object.parent()?.file_name()?.to_str()?;
+        let digest = [directory, name].concat().parse().ok()?;
+        (self.object(&digest) == object).then_some(digest)
+    }
+}
+
+impl Live {
+    fn add(&mut self, manifest: &Manifest) {
+        self.keys.insert(manifest.key);
+        self.listings.insert(manifest.outputs.digest());
+        self.objects.extend(manifest.outputs.iter().map(|(_, entry)| entry.digest));
+        self.objects.extend(manifest.log);
+        for (_, text) in manifest.fingerprint.iter() {
+            self.objects.extend(text.parse::<Digest>());
+        }
+        self.mention(&manifest.facts);
+    }
+
+    fn mention(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.objects.extend(text.parse::<Digest>()),
+            Value::Array(values) => values.iter().for_each(|value| self.mention(value)),
+            Value::Object(map) => map.values().for_each(|value| self.mention(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+/// Removes, or counts what it would remove.
+struct Sweep {
+    dry_run: bool,
+    report: GcReport,
+}
+
+impl Sweep {
+    fn remove(
+        &mut self,
+        path: &Path,
+        class: impl Fn(&mut Sizes) -> &mut Class,
+    ) -> Result<(), StoreError> {
+        let class = class(&mut self.report.removed);
+        class.count += 1;
+        class.bytes += bytes_below(path)?;
+        if self.dry_run { Ok(()) } else { session::remove(path) }
+    }
+}
+
+fn name_of(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// A table is of use as long as its listing, or the directory it was read from, is there.
+fn table_is_live(path: &Path, live: &Live) -> bool {
+    let Some((kind, rest)) =
+        path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('-'))
+    else {
+        return false;
+    };
+    match kind {
+        "objects" | "tree" => rest.parse().is_ok_and(|digest| live.listings.contains(&digest)),
+        "scan" => Path::new(&FileTable::read(path).root).exists(),
+        _ => false,
+    }
+}

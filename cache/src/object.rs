@@ -1,0 +1,209 @@
+//! Content by digest: read-only files, each once.
+
+use std::fs::{self, File, FileTimes, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+
+use crate::digest::Digest;
+use crate::error::{At, StoreError};
+use crate::file_table::{FileTable, Known};
+use crate::known;
+use crate::listing::Listing;
+use crate::session;
+use crate::state::State;
+use crate::store::Store;
+
+impl Store {
+    /// Stores a few bytes, such as the text of a listing, and returns their digest.
+    ///
+    /// They are kept as long as a fingerprint or the facts of a result mention the digest.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        let object = self.object(&digest);
+        if fs::read(&object).is_ok_and(|stored| stored == bytes) {
+            return Ok(digest);
+        }
+        let aside = self.session()?.unique();
+        fs::write(&aside, bytes).at("write", &aside)?;
+        let file = File::open(&aside).at("read", &aside)?;
+        seal(&file, &digest).at("write", &aside)?;
+        file.sync_all().at("write", &aside)?;
+        self.place(&aside, &object)?;
+        sync_directory(object.parent().expect("an object is in a directory"))?;
+        Ok(digest)
+    }
+
+    /// Returns the bytes of `digest`; none when they are not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] when what is stored is something else; otherwise when it cannot be
+    /// read.
+    pub fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let object = self.object(digest);
+        match fs::read(&object) {
+            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes)),
+            Ok(_) => {
+                self.remove_damaged(digest)?;
+                Err(StoreError::Damaged { paths: vec![object] })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).at("read", &object),
+        }
+    }
+
+    /// Stores the text of a listing; its digest is the digest of the listing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::put`].
+    pub fn put_listing(&self, listing: &Listing) -> Result<Digest, StoreError> {
+        self.put(listing.to_text().as_bytes())
+    }
+
+    /// Returns the listing of that digest; none when it is not stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::get`], and when the bytes are not those of a listing.
+    pub fn get_listing(&self, digest: &Digest) -> Result<Option<Listing>, StoreError> {
+        let Some(bytes) = self.get(digest)? else { return Ok(None) };
+        Listing::parse(&String::from_utf8_lossy(&bytes))
+            .map(Some)
+            .map_err(|error| StoreError::Listing { path: self.object(digest), error })
+    }
+
+    /// Returns the objects of `listing` that are missing or do not hold what they should, which are
+    /// then removed. Objects in the state in which they were last read are not read.
+    pub(crate) fn check_objects(&self, listing: &Listing) -> Result<Vec<PathBuf>, StoreError> {
+        let place = self.object_table(&listing.digest());
+        let table = FileTable::read(&place);
+        let recall = |path: &str| {
+            let at = table.files.binary_search_by(|known| known.path.as_str().cmp(path)).ok()?;
+            Some(&table.files[at])
+        };
+        let files: Vec<_> = listing.iter().collect();
+        let checked: Result<Vec<Result<Known, PathBuf>>, StoreError> = files
+            .into_par_iter()
+            .with_min_len(64)
+            .map(|(path, entry)| {
+                let object = self.object(&entry.digest);
+                let state = match fs::symlink_metadata(&object) {
+                    Ok(metadata) => State::of(&metadata),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Ok(Err(object));
+                    }
+                    Err(error) => return Err(error).at("read", &object),
+                };
+                let state = match recall(path) {
+                    Some(known) if known.state == state && known.digest == entry.digest => state,
+                    _ => match self.read_object(&entry.digest)? {
+                        Some(state) if state.size == entry.size => state,
+                        _ => return Ok(Err(object)),
+                    },
+                };
+                Ok(Ok(Known { path: path.to_owned(), state, digest: entry.digest }))
+            })
+            .collect();
+        let (mut files, mut damaged) = (Vec::new(), Vec::new());
+        for one in checked? {
+            match one {
+                Ok(known) => files.push(known),
+                Err(path) => damaged.push(path),
+            }
+        }
+        damaged.dedup();
+        if damaged.is_empty() && files != table.files {
+            self.remember(&place, &FileTable { root: String::new(), files });
+        }
+        Ok(damaged)
+    }
+
+    /// Reads the object of `digest`; none when it is missing or is something else, in which case it
+    /// is removed.
+    pub(crate) fn read_object(&self, digest: &Digest) -> Result<Option<State>, StoreError> {
+        let object = self.object(digest);
+        match known::read(&object) {
+            Ok((state, found)) if found == *digest => Ok(Some(state)),
+            Ok(_) | Err(StoreError::Changed(_)) => {
+                self.remove_damaged(digest)?;
+                Ok(None)
+            }
+            Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the object of `digest`, unless another process has just put a good one there.
+    pub(crate) fn remove_damaged(&self, digest: &Digest) -> Result<(), StoreError> {
+        let object = self.object(digest);
+        let aside = self.session()?.unique();
+        match fs::rename(&object, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            moved => moved.at("remove", &object)?,
+        }
+        if known::read(&aside).is_ok_and(|(_, found)| found == *digest) {
+            return fs::rename(&aside, &object).at("write", &object);
+        }
+        tracing::warn!("{} is damaged and removed", object.display());
+        session::remove(&aside)
+    }
+
+    /// Moves a sealed file to where its object belongs.
+    pub(crate) fn place(&self, from: &Path, object: &Path) -> Result<(), StoreError> {
+        match fs::rename(from, object) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = object.parent().expect("an object is in a directory");
+                fs::create_dir_all(directory).at("make the directory", directory)?;
+                sync_directory(&self.objects())?;
+                fs::rename(from, object).at("write", object)
+            }
+            moved => moved.at("write", object),
+        }
+    }
+
+    /// Where the states of the objects of a listing are remembered.
+    pub(crate) fn object_table(&self, listing: &Digest) -> PathBuf {
+        self.tables().join(format!("objects-{listing}"))
+    }
+}
+
+/// Makes a file read-only and stamps it with a time long ago that only its content decides.
+///
+/// Whoever writes to it, through whichever of its names, changes the time; and programs that tell
+/// content apart by size and time, at a path such as `latest/`, see that it changed.
+pub(crate) fn seal(file: &File, digest: &Digest) -> io::Result<()> {
+    let number = |at: usize| {
+        let bytes = digest.as_bytes()[at..at + 4].try_into().expect("four bytes");
+        u64::from(u32::from_le_bytes(bytes))
+    };
+    let seconds = Duration::from_secs(1_000_000_000 + number(0) % 500_000_000);
+    let time: SystemTime = UNIX_EPOCH + seconds + Duration::from_nanos(number(4) % 1_000_000_000);
+    file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
+    file.set_permissions(Permissions::from_mode(0o444))
+}
+
+/// Makes the names in a directory outlast a loss of power.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory).and_then(|file| file.sync_all()).at("write", directory)
+}
+
+/// Writes a whole file so that it outlasts a loss of power.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().at("write", path)
+}

@@ -1,0 +1,215 @@
+//! Results on disk, found by key.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::digest::Digest;
+use crate::error::{At, StoreError};
+use crate::fingerprint::Key;
+use crate::lock;
+use crate::manifest::Manifest;
+use crate::session::{self, Session};
+use crate::walk::identity;
+
+/// The directories of the store, below its version.
+const DIRECTORIES: [&str; 8] =
+    ["objects", "results", "trees", "tmp", "scratch", "locks", "logs", "tables"];
+
+/// Results on disk; the crate's documentation tells the layout.
+///
+/// May be used by many threads and, each with its own, by many processes at once.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    version: PathBuf,
+    /// Locked, shared, for as long as it is open; [`Store::gc`] needs it alone.
+    pub(crate) in_use: File,
+    identity: (u64, u64),
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+/// What [`Store::lookup`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    /// The result was never made, or has been removed.
+    Missing,
+    /// The result was there, but these files did not hold what they should, or were missing. The
+    /// result is removed with them, so that making it again repairs it.
+    Damaged {
+        /// Files in the store.
+        paths: Vec<PathBuf>,
+    },
+    /// The result is whole.
+    Found(Box<Manifest>),
+}
+
+impl Lookup {
+    /// Returns the manifest of a whole result.
+    #[must_use]
+    pub fn found(self) -> Option<Manifest> {
+        match self {
+            Self::Found(manifest) => Some(*manifest),
+            Self::Missing | Self::Damaged { .. } => None,
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in `root`, which is made when there is none, and removes what processes that
+    /// died left half done.
+    ///
+    /// Waits as long as another process collects garbage.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made or written to.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let root = std::path::absolute(root).at("find", root)?;
+        let version = root.join("v1");
+        if !version.is_dir() {
+            fs::create_dir_all(&version).at("make the directory", &version)?;
+            // Results are made from what is in version control; they do not belong there.
+            let ignore = root.join(".gitignore");
+            fs::write(&ignore, "*\n").at("write", &ignore)?;
+        }
+        for name in DIRECTORIES {
+            let directory = version.join(name);
+            match fs::create_dir(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made.at("make the directory", &directory)?,
+            }
+        }
+        let in_use = version.join("lock");
+        let file = lock::open(&in_use)?;
+        file.lock_shared().at("lock", &in_use)?;
+        let identity = identity(&fs::metadata(&version).at("read", &version)?);
+        let store = Self { root, version, in_use: file, identity, session: Mutex::new(None) };
+        Session::clean(&store.tmp())?;
+        Ok(store)
+    }
+
+    /// Returns the directory the store was opened in, as an absolute path.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Looks for the result of `key`, and whether its files are what was committed.
+    ///
+    /// Files whose size, times and inode are as they were are not read.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        let manifest = match self.read_manifest(key)? {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok(Lookup::Missing),
+            Err(path) => {
+                session::remove(&path)?;
+                return Ok(Lookup::Damaged { paths: vec![path] });
+            }
+        };
+        let paths = self.check_objects(&manifest.outputs)?;
+        if paths.is_empty() {
+            return Ok(Lookup::Found(Box::new(manifest)));
+        }
+        session::remove(&self.result(key))?;
+        Ok(Lookup::Damaged { paths })
+    }
+
+    /// Returns the record of the result of `key` without looking at its files; none when there is
+    /// none or it is broken.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn manifest(&self, key: &Key) -> Result<Option<Manifest>, StoreError> {
+        Ok(self.read_manifest(key)?.unwrap_or_default())
+    }
+
+    /// Returns the log of a try to make the result of `key` that failed or still runs.
+    #[must_use]
+    pub fn unfinished_log(&self, key: &Key) -> Option<PathBuf> {
+        Some(self.log(key)).filter(|path| path.is_file())
+    }
+
+    /// Reads a manifest; the inner error is the path of a broken one.
+    pub(crate) fn read_manifest(
+        &self,
+        key: &Key,
+    ) -> Result<Result<Option<Manifest>, PathBuf>, StoreError> {
+        let path = self.result(key);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Manifest::decode(&bytes, key).map(Some).ok_or(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
+            Err(error) => Err(error).at("read", &path),
+        }
+    }
+
+    /// Returns the private directory of this store, made when first asked for.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        let new = Arc::new(Session::start(&self.tmp())?);
+        *session = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// Tells the store's own directory from others, whatever its path.
+    pub(crate) const fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.version.join("objects")
+    }
+
+    pub(crate) fn object(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        let mut path = self.objects();
+        path.push(&name[..2]);
+        path.push(&name[2..]);
+        path
+    }
+
+    pub(crate) fn results(&self) -> PathBuf {
+        self.version.join("results")
+    }
+
+    pub(crate) fn result(&self, key: &Key) -> PathBuf {
+        self.results().join(format!("{key}.json"))
+    }
+
+    pub(crate) fn trees(&self) -> PathBuf {
+        self.version.join("trees")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.version.join("tmp")
+    }
+
+    pub(crate) fn scratches(&self) -> PathBuf {
+        self.version.join("scratch")
+    }
+
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.version.join("locks")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.version.join("logs")
+    }
+
+    pub(crate) fn log(&self, key: &Key) -> PathBuf {
+        self.logs().join(format!("{key}.log"))
+    }
+
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.version.join("tables")
+    }
+}

@@ -1,0 +1,4 @@
+//! The store, seen from outside.
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod making;
