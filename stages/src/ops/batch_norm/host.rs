@@ -1,0 +1,314 @@
+//! Batch normalization on the CPU: one pass for the statistics, one for the map.
+
+use rayon::prelude::*;
+
+use super::Statistics;
+use crate::ops::floats::Floats;
+use crate::ops::instructions::vectorized;
+
+/// Numbers that one task takes: they stay in the L1 or L2 cache between its passes.
+const CHUNK: usize = 16 * 1024;
+
+/// A normalization as a map x · scale + shift of each channel.
+pub(super) struct Map {
+    mean: Vec<f32>,
+    /// 1 / √(variance + eps).
+    inverse: Vec<f32>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+/// The gradients by weight and bias.
+pub(super) struct Sums {
+    pub(super) by_weight: Vec<f32>,
+    pub(super) by_bias: Vec<f32>,
+}
+
+impl Map {
+    pub(super) fn new(statistics: &Statistics, weight: &[f32], bias: &[f32], eps: f64) -> Self {
+        let mean = statistics.mean.clone();
+        let inverse: Vec<f32> = statistics
+            .variance
+            .iter()
+            .map(|&variance| (1.0 / (f64::from(variance) + eps).sqrt()) as f32)
+            .collect();
+        let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(w, i)| w * i).collect();
+        let shift = bias
+            .iter()
+            .zip(&mean)
+            .zip(&scale)
+            .map(|((b, m), s)| (f64::from(*b) - f64::from(*m) * f64::from(*s)) as f32)
+            .collect();
+        Self { mean, inverse, scale, shift }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.mean.len()
+    }
+}
+
+/// Returns how many numbers a task takes: whole pixels, fixed by the channels alone.
+fn chunk(channels: usize) -> usize {
+    (CHUNK / channels).max(1) * channels
+}
+
+vectorized! {
+    fn add_pixels(sums: &mut [f32], x: &[f32]) {
+        let channels = sums.len();
+        for x in x.chunks_exact(channels) {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+vectorized! {
+    fn add_squares(sums: &mut [f32], x: &[f32], mean: &[f32]) {
+        let channels = sums.len();
+        let mean = &mean[..channels];
+        for x in x.chunks_exact(channels) {
+            for ((sum, x), mean) in sums.iter_mut().zip(x).zip(mean) {
+                *sum += (x - mean) * (x - mean);
+            }
+        }
+    }
+}
+
+/// Returns mean and biased variance of each channel: two passes over each chunk while it is in
+/// the cache, and chunks joined in f64 in their order (Chan, Golub and LeVeque 1979).
+pub(super) fn statistics(x: &[f32], channels: usize) -> Statistics {
+    let parts: Vec<(usize, Vec<f32>, Vec<f32>)> = x
+        .par_chunks(chunk(channels))
+        .map(|x| {
+            let count = x.len() / channels;
+            let mut mean = vec![0.0; channels];
+            add_pixels(&mut mean, x);
+            mean.iter_mut().for_each(|sum| *sum /= count as f32);
+            let mut squares = vec![0.0; channels];
+            add_squares(&mut squares, x, &mean);
+            (count, mean, squares)
+        })
+        .collect();
+    let mut mean = vec![0_f64; channels];
+    let mut squares = vec![0_f64; channels];
+    let mut seen = 0.0;
+    for (count, part_mean, part_squares) in parts {
+        let count = count as f64;
+        let total = seen + count;
+        for channel in 0..channels {
+            let delta = f64::from(part_mean[channel]) - mean[channel];
+            mean[channel] += delta * count / total;
+            squares[channel] +=
+                f64::from(part_squares[channel]) + delta * delta * seen * count / total;
+        }
+        seen = total;
+    }
+    Statistics {
+        mean: mean.into_iter().map(|mean| mean as f32).collect(),
+        variance: squares.into_iter().map(|squares| (squares / seen) as f32).collect(),
+    }
+}
+
+vectorized! {
+    fn normalize(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], lowest: f32) {
+        let channels = scale.len();
+        let shift = &shift[..channels];
+        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                let mapped = x * scale + shift;
+                *y = if mapped < lowest { lowest } else { mapped };
+            }
+        }
+    }
+}
+
+vectorized! {
+    fn normalize_and_add(
+        y: &mut [f32], x: &[f32], residual: &[f32], scale: &[f32], shift: &[f32], lowest: f32,
+    ) {
+        let channels = scale.len();
+        let shift = &shift[..channels];
+        for ((y, x), residual) in y
+            .chunks_exact_mut(channels)
+            .zip(x.chunks_exact(channels))
+            .zip(residual.chunks_exact(channels))
+        {
+            for ((((y, x), r), scale), shift) in
+                y.iter_mut().zip(x).zip(residual).zip(scale).zip(shift)
+            {
+                let mapped = x * scale + shift + r;
+                *y = if mapped < lowest { lowest } else { mapped };
+            }
+        }
+    }
+}
+
+/// Maps every number, adds the residual, and rectifies.
+pub(super) fn forward(x: &[f32], map: &Map, residual: Option<&[f32]>, relu: bool) -> Floats {
+    let chunk = chunk(map.channels());
+    // what is not a number is not less than 0, and goes on to the loss, where it is noticed
+    let lowest = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let mut y = Floats::stale(x.len());
+    let chunks = y.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
+    match residual {
+        None => chunks.for_each(|(y, x)| normalize(y, x, &map.scale, &map.shift, lowest)),
+        Some(residual) => chunks.zip(residual.par_chunks(chunk)).for_each(|((y, x), residual)| {
+            normalize_and_add(y, x, residual, &map.scale, &map.shift, lowest);
+        }),
+    }
+    y
+}
+
+vectorized! {
+    fn keep_positive(gradient: &mut [f32], output: &[f32]) {
+        for (gradient, output) in gradient.iter_mut().zip(output) {
+            *gradient = if *output > 0.0 { *gradient } else { 0.0 };
+        }
+    }
+}
+
+/// Sets the gradient to 0 where the output is.
+pub(super) fn mask(gradient: &mut [f32], output: &[f32]) {
+    gradient
+        .par_chunks_mut(CHUNK)
+        .zip(output.par_chunks(CHUNK))
+        .for_each(|(gradient, output)| keep_positive(gradient, output));
+}
+
+vectorized! {
+    fn keep_mapped_positive(gradient: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
+        let channels = scale.len();
+        let shift = &shift[..channels];
+        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for (((gradient, x), scale), shift) in
+                gradient.iter_mut().zip(x).zip(scale).zip(shift)
+            {
+                *gradient = if x * scale + shift > 0.0 { *gradient } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// Sets the gradient to 0 where the output, which is worked out again, is.
+pub(super) fn mask_by_input(gradient: &mut [f32], x: &[f32], map: &Map) {
+    let chunk = chunk(map.channels());
+    gradient
+        .par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(gradient, x)| keep_mapped_positive(gradient, x, &map.scale, &map.shift));
+}
+
+vectorized! {
+    fn add_gradients(sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], mean: &[f32]) {
+        let (plain, weighted) = sums;
+        let channels = mean.len();
+        let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
+        for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+            for ((((plain, weighted), x), gradient), mean) in
+                plain.iter_mut().zip(weighted.iter_mut()).zip(x).zip(gradient).zip(mean)
+            {
+                *plain += gradient;
+                *weighted += gradient * (x - mean);
+            }
+        }
+    }
+}
+
+/// Returns the gradients by weight and bias; chunks are added in f64 in their order.
+pub(super) fn sums(x: &[f32], gradient: &[f32], map: &Map) -> Sums {
+    let channels = map.channels();
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = x
+        .par_chunks(chunk(channels))
+        .zip(gradient.par_chunks(chunk(channels)))
+        .map(|(x, gradient)| {
+            let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
+            add_gradients((&mut plain, &mut weighted), x, gradient, &map.mean);
+            (plain, weighted)
+        })
+        .collect();
+    let (mut plain, mut weighted) = (vec![0_f64; channels], vec![0_f64; channels]);
+    for (part_plain, part_weighted) in parts {
+        for channel in 0..channels {
+            plain[channel] += f64::from(part_plain[channel]);
+            weighted[channel] += f64::from(part_weighted[channel]);
+        }
+    }
+    let by_weight = weighted.iter().zip(&map.inverse).map(|(w, i)| (w * f64::from(*i)) as f32);
+    Sums { by_weight: by_weight.collect(), by_bias: plain.iter().map(|&p| p as f32).collect() }
+}
+
+/// The gradient by x is `scale · gradient + slope · x + level` for each channel.
+struct Back<'a> {
+    scale: &'a [f32],
+    slope: Vec<f32>,
+    level: Vec<f32>,
+}
+
+impl<'a> Back<'a> {
+    fn new(map: &'a Map, sums: &Sums, count: f64) -> Self {
+        let mut slope = Vec::new();
+        let mut level = Vec::new();
+        for channel in 0..map.channels() {
+            let [scale, inverse, mean] =
+                [map.scale[channel], map.inverse[channel], map.mean[channel]].map(f64::from);
+            let by_x = -scale * inverse * f64::from(sums.by_weight[channel]) / count;
+            slope.push(by_x as f32);
+            level.push((-scale * f64::from(sums.by_bias[channel]) / count - by_x * mean) as f32);
+        }
+        Self { scale: &map.scale, slope, level }
+    }
+}
+
+vectorized! {
+    fn back_to(back: &mut [f32], x: &[f32], gradient: &[f32], by: &Back<'_>) {
+        let channels = by.scale.len();
+        let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
+        for ((back, x), gradient) in back
+            .chunks_exact_mut(channels)
+            .zip(x.chunks_exact(channels))
+            .zip(gradient.chunks_exact(channels))
+        {
+            for (((((back, x), gradient), scale), slope), level) in
+                back.iter_mut().zip(x).zip(gradient).zip(by.scale).zip(slope).zip(level)
+            {
+                *back = gradient * scale + (x * slope + level);
+            }
+        }
+    }
+}
+
+vectorized! {
+    fn back_in_place(gradient: &mut [f32], x: &[f32], by: &Back<'_>) {
+        let channels = by.scale.len();
+        let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
+        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for ((((gradient, x), scale), slope), level) in
+                gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level)
+            {
+                *gradient = *gradient * scale + (x * slope + level);
+            }
+        }
+    }
+}
+
+/// Returns the gradient by x.
+pub(super) fn backward(x: &[f32], gradient: &[f32], map: &Map, sums: &Sums) -> Floats {
+    let by = Back::new(map, sums, (x.len() / map.channels()) as f64);
+    let chunk = chunk(map.channels());
+    let mut back = Floats::stale(x.len());
+    back.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk).zip(gradient.par_chunks(chunk)))
+        .for_each(|(back, (x, gradient))| back_to(back, x, gradient, &by));
+    back
+}
+
+/// Turns the gradient by the output into that by x.
+pub(super) fn backward_in_place(x: &[f32], gradient: &mut [f32], map: &Map, sums: &Sums) {
+    let by = Back::new(map, sums, (x.len() / map.channels()) as f64);
+    let chunk = chunk(map.channels());
+    gradient
+        .par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(gradient, x)| back_in_place(gradient, x, &by));
+}

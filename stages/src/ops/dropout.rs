@@ -1,0 +1,58 @@
+//! Dropout (Srivastava et al. 2014), scaled in training so that inference does nothing.
+
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::add::CHUNK;
+use super::floats::Floats;
+use super::instructions::vectorized;
+use super::tape::Tape;
+use super::value::{Array, Host, Value};
+use crate::rng::Random;
+
+vectorized! {
+    fn multiply(product: &mut [f32], left: &[f32], right: &[f32]) {
+        for ((product, left), right) in product.iter_mut().zip(left).zip(right) {
+            *product = left * right;
+        }
+    }
+}
+
+/// Sets each number to 0 with probability `p` and divides the others by `1 - p`.
+///
+/// # Errors
+///
+/// When `p` is not in [0, 1).
+pub(crate) fn dropout(tape: &mut Tape, x: &Value, p: f64, random: &mut Random) -> Result<Value> {
+    ensure!((0.0..1.0).contains(&p), "dropout needs a probability in [0, 1), not {p}");
+    if !tape.is_training() || p == 0.0 {
+        return Ok(x.clone());
+    }
+    let kept = (1.0 / (1.0 - p)) as f32;
+    let scales: Vec<f32> =
+        (0..x.dims().iter().product()).map(|_| if random.chance(p) { 0.0 } else { kept }).collect();
+    let scales = match x.array() {
+        Array::Host(x) => Array::Host(Host::new(x.shape.clone(), Floats::copy(&scales))),
+        Array::Device(x) => {
+            let scales = Tensor::from_vec(scales, x.shape(), &candle_core::Device::Cpu)?;
+            Array::Device(scales.to_device(x.device())?.to_dtype(x.dtype())?)
+        }
+    };
+    let output = product(x.array(), &scales)?;
+    let node = x.node;
+    Ok(tape.record(output, move |gradient, sink| sink.give(node, product(&gradient, &scales)?)))
+}
+
+fn product(left: &Array, right: &Array) -> Result<Array> {
+    if let (Array::Host(left), Array::Host(right)) = (left, right) {
+        let mut product = Floats::stale(left.floats.len());
+        product
+            .par_chunks_mut(CHUNK)
+            .zip(left.floats.par_chunks(CHUNK).zip(right.floats.par_chunks(CHUNK)))
+            .for_each(|(product, (left, right))| multiply(product, left, right));
+        return Ok(Array::Host(Host::new(left.shape.clone(), product)));
+    }
+    let (left, right) = (Value::new(left.clone(), None), Value::new(right.clone(), None));
+    Ok(Array::Device((left.tensor() * right.tensor())?))
+}

@@ -1,0 +1,244 @@
+//! The inner loops, compiled for every set of instructions and size of tile.
+
+use super::simd::Simd;
+use crate::ops::instructions::Instructions;
+
+/// One tile of a product: `rows` sources, each of `taps` runs of `depth` numbers, by the columns
+/// of one panel.
+#[derive(Clone, Copy)]
+pub(super) struct ProductTile {
+    pub(super) taps: usize,
+    pub(super) depth: usize,
+    /// `[taps][pitch]`, of which this tile takes the first `rows` of each line: where runs start.
+    pub(super) sources: *const *const f32,
+    pub(super) pitch: usize,
+    /// `[taps * depth][panel width]`.
+    pub(super) panel: *const f32,
+    /// Where each row of the result starts.
+    pub(super) targets: *const *mut f32,
+    /// The panel's first column in the result, and how many it has there.
+    pub(super) column: usize,
+    pub(super) columns: usize,
+    /// Whether to add to what the result holds.
+    pub(super) accumulate: bool,
+}
+
+/// One tile of a sum of outer products: over `count` rows, some numbers of one matrix by some
+/// columns of another, added to the result.
+#[derive(Clone, Copy)]
+pub(super) struct OuterTile {
+    pub(super) count: usize,
+    /// Where each left row starts, `offset` numbers before the first that is used.
+    pub(super) left: *const *const f32,
+    pub(super) offset: usize,
+    /// The first right number used, and the distance to the next row.
+    pub(super) right: *const f32,
+    pub(super) right_pitch: usize,
+    /// The result's first number, the distance to its next row, and its columns.
+    pub(super) target: *mut f32,
+    pub(super) target_pitch: usize,
+    pub(super) columns: usize,
+}
+
+/// The loops of one set of instructions. `rows` of a tile is the place in the table, plus one.
+pub(in crate::ops) struct Kernels {
+    /// The columns of a panel: two vectors.
+    pub(super) width: usize,
+    pub(super) product: &'static [unsafe fn(&ProductTile)],
+    pub(super) outer: &'static [unsafe fn(&OuterTile)],
+}
+
+impl Kernels {
+    /// Returns the loops for a set that this processor has.
+    pub(in crate::ops) fn of(instructions: Instructions) -> &'static Self {
+        match instructions {
+            Instructions::Portable => &PORTABLE,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => &AVX512,
+        }
+    }
+
+    /// Returns the best loops for this processor.
+    pub(in crate::ops) fn best() -> &'static Self {
+        Self::of(Instructions::best())
+    }
+
+    /// Returns the columns of a panel.
+    pub(in crate::ops) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Returns the most rows of a tile.
+    pub(super) fn most_rows(&self) -> usize {
+        self.product.len()
+    }
+}
+
+/// # Safety
+///
+/// The instructions of `S` must be there, every source good for `depth` numbers, the panel for
+/// `taps * depth` lines, every target for the columns it names.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
+unsafe fn product<S: Simd, const ROWS: usize>(tile: &ProductTile) {
+    if tile.columns > S::LANES {
+        // SAFETY: handed on.
+        unsafe { product_of::<S, ROWS, 2>(tile) }
+    } else {
+        // SAFETY: handed on.
+        unsafe { product_of::<S, ROWS, 1>(tile) }
+    }
+}
+
+/// # Safety
+///
+/// As [`product`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
+unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &ProductTile) {
+    // SAFETY: the contract gives every pointer the numbers that these loops read and write.
+    unsafe {
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut line = tile.panel;
+        for tap in 0..tile.taps {
+            let runs = tile.sources.add(tap * tile.pitch).cast::<[*const f32; ROWS]>().read();
+            for k in 0..tile.depth {
+                let right: [S; VECTORS] =
+                    std::array::from_fn(|vector| S::load(line.add(vector * S::LANES)));
+                for (run, sums) in runs.iter().zip(&mut sums) {
+                    let left = S::splat(run.add(k).read());
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = left.multiply_add(right, *sum);
+                    }
+                }
+                line = line.add(2 * S::LANES);
+            }
+        }
+        let targets = tile.targets.cast::<[*mut f32; ROWS]>().read();
+        for (sums, target) in sums.into_iter().zip(targets) {
+            put(sums, target.add(tile.column), tile.columns, tile.accumulate);
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`outer_of`].
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
+unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
+    // SAFETY: handed on; each case reads only the columns there are.
+    unsafe {
+        if tile.columns == 2 * S::LANES {
+            outer_of::<S, ROWS, 2, true>(tile);
+        } else if tile.columns > S::LANES {
+            outer_of::<S, ROWS, 2, false>(tile);
+        } else if tile.columns == S::LANES {
+            outer_of::<S, ROWS, 1, true>(tile);
+        } else {
+            outer_of::<S, ROWS, 1, false>(tile);
+        }
+    }
+}
+
+/// # Safety
+///
+/// The instructions of `S` must be there, every left row good for `offset + ROWS` numbers, every
+/// right row and target row for `columns`.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
+unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
+    tile: &OuterTile,
+) {
+    // SAFETY: the contract gives every pointer the numbers that these loops read and write.
+    unsafe {
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut right_row = tile.right;
+        let last = tile.columns - (VECTORS - 1) * S::LANES;
+        for m in 0..tile.count {
+            let left = tile.left.add(m).read().add(tile.offset);
+            let right: [S; VECTORS] = std::array::from_fn(|vector| {
+                let from = right_row.add(vector * S::LANES);
+                if FULL || vector + 1 < VECTORS { S::load(from) } else { S::load_first(from, last) }
+            });
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = S::splat(left.add(row).read());
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.multiply_add(right, *sum);
+                }
+            }
+            right_row = right_row.wrapping_add(tile.right_pitch);
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            put(sums, tile.target.add(row * tile.target_pitch), tile.columns, true);
+        }
+    }
+}
+
+/// # Safety
+///
+/// The target must be good for `columns` numbers.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop writes through pointers")]
+unsafe fn put<S: Simd, const VECTORS: usize>(
+    sums: [S; VECTORS],
+    target: *mut f32,
+    columns: usize,
+    accumulate: bool,
+) {
+    for (vector, mut sum) in sums.into_iter().enumerate() {
+        let left = columns.saturating_sub(vector * S::LANES);
+        // SAFETY: no more than the columns that are left is read or written.
+        unsafe {
+            let target = target.wrapping_add(vector * S::LANES);
+            if left >= S::LANES {
+                if accumulate {
+                    sum = sum.add(S::load(target));
+                }
+                sum.store(target);
+            } else {
+                if accumulate {
+                    sum = sum.add(S::load_first(target, left));
+                }
+                sum.store_first(target, left);
+            }
+        }
+    }
+}
+
+/// Makes the table of one set of instructions: its vector, features, and rows of a tile.
+macro_rules! kernels {
+    ($name:ident, $module:ident, $vector:ty, $(#[$feature:meta])?, $($rows:literal)+) => {
+        #[expect(unsafe_code, reason = "compiled for instructions that may not be there")]
+        mod $module {
+            use super::{OuterTile, ProductTile};
+            $(#[$feature])?
+            pub(super) unsafe fn product<const ROWS: usize>(tile: &ProductTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { super::product::<$vector, ROWS>(tile) }
+            }
+            $(#[$feature])?
+            pub(super) unsafe fn outer<const ROWS: usize>(tile: &OuterTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { super::outer::<$vector, ROWS>(tile) }
+            }
+        }
+        static $name: Kernels = Kernels {
+            width: 2 * <$vector as Simd>::LANES,
+            product: &[$($module::product::<$rows>),+],
+            outer: &[$($module::outer::<$rows>),+],
+        };
+    };
+}
+
+kernels!(PORTABLE, portable, crate::ops::matrix::simd::Plain, , 1 2 3 4);
+#[cfg(target_arch = "x86_64")]
+kernels!(AVX2, avx2, std::arch::x86_64::__m256, #[target_feature(enable = "avx2,fma")], 1 2 3 4 5 6);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    AVX512, avx512, std::arch::x86_64::__m512,
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")],
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14
+);

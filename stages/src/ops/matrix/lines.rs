@@ -1,0 +1,77 @@
+//! Row-major matrices as sources and targets of products.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::product::{Sources, Targets};
+
+/// The rows of a row-major matrix.
+pub(in crate::ops) struct Lines<'a> {
+    numbers: &'a [f32],
+    length: usize,
+}
+
+/// The rows of a row-major matrix to write.
+pub(in crate::ops) struct LinesMut<'a> {
+    start: *mut f32,
+    length: usize,
+    rows: usize,
+    numbers: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Lines<'a> {
+    /// Views numbers as rows of this length.
+    pub(in crate::ops) fn new(numbers: &'a [f32], length: usize) -> Self {
+        assert!(length > 0 && numbers.len().is_multiple_of(length), "rows of {length} do not fit");
+        Self { numbers, length }
+    }
+}
+
+impl<'a> LinesMut<'a> {
+    /// Views numbers as rows of this length.
+    pub(in crate::ops) fn new(numbers: &'a mut [f32], length: usize) -> Self {
+        assert!(length > 0 && numbers.len().is_multiple_of(length), "rows of {length} do not fit");
+        let rows = numbers.len() / length;
+        Self { start: numbers.as_mut_ptr(), length, rows, numbers: PhantomData }
+    }
+}
+
+#[expect(unsafe_code, reason = "hands out pointers to whole rows of a borrowed slice")]
+// SAFETY: each pointer starts a row of the slice, which is borrowed as long as this lives.
+unsafe impl Sources for Lines<'_> {
+    fn taps(&self) -> usize {
+        1
+    }
+    fn depth(&self) -> usize {
+        self.length
+    }
+    fn rows(&self) -> usize {
+        self.numbers.len() / self.length
+    }
+    fn locate(&self, rows: Range<usize>, _taps: Range<usize>, table: &mut [*const f32]) {
+        for (place, row) in table.iter_mut().zip(rows) {
+            *place = self.numbers[row * self.length..][..self.length].as_ptr();
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "rows of a borrowed slice are written by different threads")]
+// SAFETY: the pointer is only handed out, row by row.
+unsafe impl Sync for LinesMut<'_> {}
+
+#[expect(unsafe_code, reason = "hands out pointers to whole rows of a borrowed slice")]
+// SAFETY: each pointer starts a row of its own of the slice, mutably borrowed as long as this lives.
+unsafe impl Targets for LinesMut<'_> {
+    fn columns(&self) -> usize {
+        self.length
+    }
+    fn rows(&self) -> usize {
+        self.rows
+    }
+    fn locate(&self, rows: Range<usize>, table: &mut [*mut f32]) {
+        assert!(rows.end <= self.rows, "row {} of {}", rows.end, self.rows);
+        for (place, row) in table.iter_mut().zip(rows) {
+            *place = self.start.wrapping_add(row * self.length);
+        }
+    }
+}

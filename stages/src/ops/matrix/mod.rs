@@ -1,0 +1,18 @@
+//! Matrix products on the CPU: rows found through pointers, times a packed matrix.
+//!
+//! A convolution is such a product without ever being unfolded: each of its rows is a few runs of
+//! channels, one for each place of the kernel, wherever they lie in the image (the indirection
+//! buffer of Dukhan 2019, arXiv:1907.02129).
+
+mod kernels;
+mod lines;
+mod outer;
+mod packed;
+mod product;
+mod simd;
+
+pub(super) use kernels::Kernels;
+pub(super) use lines::{Lines, LinesMut};
+pub(super) use outer::outer;
+pub(super) use packed::Packed;
+pub(super) use product::{Sources, Targets, product};

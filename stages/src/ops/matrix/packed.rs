@@ -1,0 +1,65 @@
+//! The right side of a product, laid out as the inner loop reads it.
+
+use rayon::prelude::*;
+
+use super::kernels::Kernels;
+use crate::ops::floats::Floats;
+
+/// A matrix of `lines` by `columns`, in panels of a few columns: `[panel][line][width]`, the last
+/// panel filled up with zeros.
+pub(in crate::ops) struct Packed {
+    pub(super) lines: usize,
+    pub(super) columns: usize,
+    pub(super) floats: Floats,
+}
+
+impl Packed {
+    /// Lays out a matrix panel by panel: `fill` is given the panel's first column, how many
+    /// columns it has, and the `[lines][width]` numbers to write, of which the others stay 0.
+    pub(in crate::ops) fn new(
+        kernels: &Kernels,
+        lines: usize,
+        columns: usize,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let width = kernels.width;
+        let mut floats = Floats::stale(lines * columns.div_ceil(width) * width);
+        floats.par_chunks_mut(lines * width).enumerate().for_each(|(panel, floats)| {
+            let first = panel * width;
+            let count = width.min(columns - first);
+            if count < width {
+                floats.fill(0.0);
+            }
+            fill(first, count, floats);
+        });
+        Self { lines, columns, floats }
+    }
+
+    /// Lays out the transpose of a row-major matrix of `columns` rows.
+    pub(in crate::ops) fn transposed(kernels: &Kernels, rows: &[f32], columns: usize) -> Self {
+        let lines = rows.len() / columns.max(1);
+        let width = kernels.width;
+        Self::new(kernels, lines, columns, |first, count, panel| {
+            for block in (0..lines).step_by(64) {
+                let end = (block + 64).min(lines);
+                for lane in 0..count {
+                    let row = &rows[(first + lane) * lines..][block..end];
+                    for (value, line) in row.iter().zip(block..end) {
+                        panel[line * width + lane] = *value;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Lays out a row-major matrix.
+    pub(in crate::ops) fn plain(kernels: &Kernels, rows: &[f32], columns: usize) -> Self {
+        let lines = rows.len() / columns.max(1);
+        let width = kernels.width;
+        Self::new(kernels, lines, columns, |first, count, panel| {
+            for (line, row) in panel.chunks_exact_mut(width).zip(rows.chunks_exact(columns)) {
+                line[..count].copy_from_slice(&row[first..first + count]);
+            }
+        })
+    }
+}

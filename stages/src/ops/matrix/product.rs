@@ -1,0 +1,106 @@
+//! Rows found through pointers, times a packed matrix.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::kernels::{Kernels, ProductTile};
+use super::packed::Packed;
+
+/// Where the rows of the left matrix lie: each is `taps` runs of `depth` numbers.
+///
+/// # Safety
+///
+/// Every pointer that `locate` writes must be good for reading `depth` numbers for as long as the
+/// sources live.
+#[expect(unsafe_code, reason = "a promise about pointers")]
+pub(in crate::ops) unsafe trait Sources: Sync {
+    /// Runs of a row.
+    fn taps(&self) -> usize;
+    /// Numbers of a run.
+    fn depth(&self) -> usize;
+    /// Rows in all.
+    fn rows(&self) -> usize;
+    /// Writes where some runs of some rows start: `table[(tap - taps.start) * rows.len() + row -
+    /// rows.start]`.
+    fn locate(&self, rows: Range<usize>, taps: Range<usize>, table: &mut [*const f32]);
+}
+
+/// Where the rows of the result lie.
+///
+/// # Safety
+///
+/// Every pointer that `locate` writes must be good for writing `columns` numbers for as long as
+/// the targets live; those of different rows must not overlap.
+#[expect(unsafe_code, reason = "a promise about pointers")]
+pub(in crate::ops) unsafe trait Targets: Sync {
+    /// Numbers of a row.
+    fn columns(&self) -> usize;
+    /// Rows in all.
+    fn rows(&self) -> usize;
+    /// Writes where some rows start.
+    fn locate(&self, rows: Range<usize>, table: &mut [*mut f32]);
+}
+
+/// How many numbers of a panel are used before the next rows come: they stay in the L2 cache.
+const PANEL: usize = 64 * 1024;
+/// Tiles of rows in one task, and panels.
+const TILES: usize = 8;
+const PANELS: usize = 8;
+
+/// Multiplies every row by the packed matrix, into the targets.
+#[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
+pub(in crate::ops) fn product(
+    kernels: &Kernels,
+    left: &impl Sources,
+    right: &Packed,
+    result: &impl Targets,
+) {
+    let (taps, depth, rows) = (left.taps(), left.depth(), left.rows());
+    assert_eq!(taps * depth, right.lines, "the inner lengths of a product differ");
+    assert_eq!((rows, right.columns), (result.rows(), result.columns()), "the result differs");
+    let width = kernels.width;
+    let panels = right.columns.div_ceil(width);
+    let together = (PANEL / (depth * width).max(1)).clamp(1, taps.max(1));
+    let together = taps.div_ceil(taps.div_ceil(together).max(1)).max(1);
+    let block = kernels.most_rows() * TILES;
+    let groups = panels.div_ceil(PANELS);
+    (0..rows.div_ceil(block) * groups).into_par_iter().for_each(|task| {
+        let first = task / groups * block;
+        let range = first..(first + block).min(rows);
+        let count = range.len();
+        let mut sources = vec![std::ptr::null(); taps * count];
+        left.locate(range.clone(), 0..taps, &mut sources);
+        let mut targets = vec![std::ptr::null_mut(); count];
+        result.locate(range, &mut targets);
+        let group = task % groups * PANELS;
+        for tap in (0..taps).step_by(together) {
+            for panel in group..(group + PANELS).min(panels) {
+                let lines = &right.floats[(panel * right.lines + tap * depth) * width..];
+                for tile in tiles(count, kernels.most_rows()) {
+                    let column = panel * width;
+                    let description = ProductTile {
+                        taps: together.min(taps - tap),
+                        depth,
+                        sources: sources[tap * count + tile.start..].as_ptr(),
+                        pitch: count,
+                        panel: lines.as_ptr(),
+                        targets: targets[tile.start..].as_ptr(),
+                        column,
+                        columns: width.min(right.columns - column),
+                        accumulate: tap > 0,
+                    };
+                    // SAFETY: `Kernels` exist only for instructions that are there; the panel
+                    // holds all lines of its taps; sources and targets by their traits' promise.
+                    unsafe { kernels.product[tile.len() - 1](&description) }
+                }
+            }
+        }
+    });
+}
+
+/// Cuts rows into as few tiles as possible, of nearly one size.
+pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.div_ceil(most);
+    (0..count).map(move |tile| rows * tile / count..rows * (tile + 1) / count)
+}

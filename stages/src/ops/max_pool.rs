@@ -1,0 +1,169 @@
+//! The largest of each window, per channel; of equals the first, as in PyTorch.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+use super::convolution::Geometry;
+use super::floats::Floats;
+use super::instructions::vectorized;
+use super::tape::Tape;
+use super::value::{Array, Host, Value};
+use super::windows::{add_window, cropped, padded, window};
+
+/// Takes the maximum over windows of [N, H, W, C], with nothing around the edges.
+///
+/// # Errors
+///
+/// When the window does not fit, or a window could lie in the padding alone.
+pub(crate) fn max_pool(
+    tape: &mut Tape,
+    x: &Value,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Result<Value> {
+    let lengths: [usize; 4] = x.array().lengths("a maximum over windows")?;
+    ensure!(kernel <= 15, "a window of {kernel} is more than 15");
+    ensure!(padding * 2 <= kernel, "a padding of {padding} is more than half of {kernel}");
+    let geometry = Geometry::new(lengths, lengths[3], kernel, stride, padding)?;
+    let node = x.node;
+    match x.array() {
+        Array::Host(x) => {
+            let (y, places) = forward(&geometry, &x.floats);
+            let output = Array::Host(Host::new(geometry.output().to_vec(), y));
+            let places: Arc<[u8]> = places.into();
+            Ok(tape.record(output, move |gradient, sink| {
+                let Array::Host(gradient) = gradient else {
+                    anyhow::bail!("a gradient on the CPU was expected")
+                };
+                let back = backward(&geometry, &gradient.floats, &places);
+                sink.give(node, Array::Host(Host::new(geometry.input().to_vec(), back)))
+            }))
+        }
+        Array::Device(x) => {
+            let (y, places) = composed_forward(&geometry, x)?;
+            Ok(tape.record(Array::Device(y), move |gradient, sink| {
+                let gradient = Value::new(gradient, None);
+                let back = composed_backward(&geometry, gradient.tensor(), &places)?;
+                sink.give(node, Array::Device(back))
+            }))
+        }
+    }
+}
+
+vectorized! {
+    fn first(y: &mut [f32], places: &mut [u8], x: &[f32], place: u8) {
+        y.copy_from_slice(x);
+        places.fill(place);
+    }
+}
+
+vectorized! {
+    fn larger(y: &mut [f32], places: &mut [u8], x: &[f32], place: u8) {
+        for ((y, old), x) in y.iter_mut().zip(places).zip(x) {
+            // what is not a number wins, as in PyTorch
+            let wins = (*x > *y) | x.is_nan();
+            *y = if wins { *x } else { *y };
+            *old = if wins { place } else { *old };
+        }
+    }
+}
+
+vectorized! {
+    fn collect(back: &mut [f32], gradient: &[f32], places: &[u8], place: u8) {
+        for ((back, gradient), &old) in back.iter_mut().zip(gradient).zip(places) {
+            *back += if old == place { *gradient } else { 0.0 };
+        }
+    }
+}
+
+/// Returns the maxima, and at which place of the window each was found.
+fn forward(geometry: &Geometry, x: &[f32]) -> (Floats, Vec<u8>) {
+    let Geometry { height, width, kernel, stride, padding, rows, columns, .. } = *geometry;
+    let channels = geometry.inputs;
+    let length = geometry.output().iter().product();
+    let mut y = Floats::stale(length);
+    let mut places = vec![0; length];
+    y.par_chunks_mut(columns * channels)
+        .zip(places.par_chunks_mut(columns * channels))
+        .enumerate()
+        .for_each(|(line, (y, places))| {
+            let (image, row) = (line / rows, line % rows);
+            let image = &x[image * height * width * channels..][..height * width * channels];
+            for (column, (y, places)) in
+                y.chunks_exact_mut(channels).zip(places.chunks_exact_mut(channels)).enumerate()
+            {
+                let mut begun = false;
+                for place in 0..kernel * kernel {
+                    let down = (row * stride + place / kernel).wrapping_sub(padding);
+                    let right = (column * stride + place % kernel).wrapping_sub(padding);
+                    if down >= height || right >= width {
+                        continue;
+                    }
+                    let x = &image[(down * width + right) * channels..][..channels];
+                    if begun {
+                        larger(y, places, x, place as u8);
+                    } else {
+                        first(y, places, x, place as u8);
+                        begun = true;
+                    }
+                }
+            }
+        });
+    (y, places)
+}
+
+/// Gives each gradient to the pixel where its maximum was found.
+fn backward(geometry: &Geometry, gradient: &[f32], places: &[u8]) -> Floats {
+    let Geometry { height, width, kernel, stride, padding, rows, columns, .. } = *geometry;
+    let channels = geometry.inputs;
+    let mut back = Floats::stale(geometry.input().iter().product());
+    // the moves of a window along one side that see a pixel, first and one past the last
+    let moves = |pixel: usize, count: usize| {
+        let from = (pixel + padding + 1).saturating_sub(kernel).div_ceil(stride);
+        from..((pixel + padding) / stride + 1).min(count)
+    };
+    back.par_chunks_mut(width * channels).enumerate().for_each(|(line, back)| {
+        let (image, row) = (line / height, line % height);
+        for (column, back) in back.chunks_exact_mut(channels).enumerate() {
+            back.fill(0.0);
+            for down in moves(row, rows) {
+                for right in moves(column, columns) {
+                    let place = (row + padding - down * stride) * kernel
+                        + (column + padding - right * stride);
+                    let from = ((image * rows + down) * columns + right) * channels;
+                    let range = from..from + channels;
+                    collect(back, &gradient[range.clone()], &places[range], place as u8);
+                }
+            }
+        }
+    });
+    back
+}
+
+fn composed_forward(geometry: &Geometry, x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let x = padded(geometry, x, f32::NEG_INFINITY)?;
+    let mut largest = window(geometry, &x, 0)?;
+    let mut places = largest.zeros_like()?.to_dtype(DType::U8)?;
+    for place in 1..geometry.taps() {
+        let next = window(geometry, &x, place)?;
+        let wins = next.gt(&largest)?;
+        largest = wins.where_cond(&next, &largest)?;
+        let here = Tensor::full(place as u8, places.shape(), places.device())?;
+        places = wins.where_cond(&here, &places)?;
+    }
+    Ok((largest, places))
+}
+
+fn composed_backward(geometry: &Geometry, gradient: &Tensor, places: &Tensor) -> Result<Tensor> {
+    let zeros = gradient.zeros_like()?;
+    let mut sum = None;
+    for place in 0..geometry.taps() {
+        let one = places.eq(place as u8)?.where_cond(gradient, &zeros)?;
+        sum = Some(add_window(geometry, sum, &one, place)?);
+    }
+    cropped(geometry, sum)
+}

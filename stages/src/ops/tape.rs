@@ -1,0 +1,122 @@
+//! The tape: what was computed, in order, so that gradients can be carried back.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use candle_core::{DType, Tensor};
+
+use super::value::{Array, Value};
+use crate::weights::Parameter;
+
+/// Gradients of one step, f32: name of a parameter → what the loss gains by it, in its shape.
+pub(crate) type Gradients = BTreeMap<String, Tensor>;
+
+/// Carries the gradient of an operator's output back to its inputs and parameters.
+type Backward = Box<dyn FnOnce(Array, &mut Sink) -> Result<()>>;
+
+/// Records operators as they run; in inference it records nothing and keeps nothing.
+pub(crate) struct Tape {
+    training: bool,
+    steps: Vec<Backward>,
+}
+
+/// Where gradients gather on the way back.
+pub(super) struct Sink {
+    values: Vec<Option<Array>>,
+    parameters: Gradients,
+}
+
+impl Tape {
+    /// Starts a tape for one training step.
+    pub(crate) fn training() -> Self {
+        Self { training: true, steps: Vec::new() }
+    }
+
+    /// Starts a tape that only computes: running statistics, no dropout, no memory of the past.
+    pub(crate) fn inference() -> Self {
+        Self { training: false, steps: Vec::new() }
+    }
+
+    /// Returns whether operators behave as in training.
+    pub(crate) fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// Turns the output of an operator into a value, and in training remembers the way back.
+    ///
+    /// `backward` must not hold more than it needs: it lives until the gradient comes by.
+    pub(super) fn record(
+        &mut self,
+        output: Array,
+        backward: impl FnOnce(Array, &mut Sink) -> Result<()> + 'static,
+    ) -> Value {
+        if !self.training {
+            return Value::new(output, None);
+        }
+        self.steps.push(Box::new(backward));
+        Value::new(output, Some(self.steps.len() - 1))
+    }
+
+    /// Returns the gradients of all parameters, given the gradient of the loss by `output`.
+    /// The tape is empty afterwards, and can record another step.
+    ///
+    /// # Errors
+    ///
+    /// When the output is not of this tape, or shapes differ.
+    pub(crate) fn backward(&mut self, output: &Value, gradient: Tensor) -> Result<Gradients> {
+        ensure!(
+            output.dims() == gradient.dims(),
+            "the gradient has shape {:?} and the output {:?}",
+            gradient.dims(),
+            output.dims()
+        );
+        let last = output.node.context("the output was not recorded on a training tape")?;
+        let steps = std::mem::take(&mut self.steps);
+        ensure!(last < steps.len(), "the output belongs to another tape");
+        let gradient = match output.array() {
+            Array::Host(_) => Array::of(gradient),
+            Array::Device(output) => Array::Device(gradient.detach().to_dtype(output.dtype())?),
+        };
+        let mut sink = Sink { values: vec![None; steps.len()], parameters: Gradients::new() };
+        sink.values[last] = Some(gradient);
+        for (node, backward) in steps.into_iter().enumerate().rev() {
+            if let Some(gradient) = sink.values[node].take() {
+                backward(gradient, &mut sink)?;
+            }
+        }
+        Ok(sink.parameters)
+    }
+}
+
+impl Sink {
+    /// Adds to the gradient of a value; the first to come is moved in.
+    pub(super) fn give(&mut self, node: Option<usize>, gradient: Array) -> Result<()> {
+        let Some(node) = node else { return Ok(()) };
+        let sum = match self.values[node].take() {
+            None => gradient,
+            Some(before) => before.plus(&gradient)?,
+        };
+        self.values[node] = Some(sum);
+        Ok(())
+    }
+
+    /// Adds to the gradient of a parameter, which is f32 whatever the activations are.
+    pub(super) fn give_parameter(&mut self, parameter: &Parameter, gradient: Tensor) -> Result<()> {
+        let gradient = gradient.to_dtype(DType::F32)?;
+        let sum = match self.parameters.remove(&parameter.name) {
+            None => gradient,
+            Some(before) => (before + gradient)?,
+        };
+        self.parameters.insert(parameter.name.clone(), sum);
+        Ok(())
+    }
+}
+
+/// Puts a parameter on the tape as a value of its own.
+pub(crate) fn parameter(tape: &mut Tape, parameter: &Parameter) -> Value {
+    let array = Array::of(parameter.variable.as_tensor().clone());
+    let parameter = parameter.clone();
+    tape.record(array, move |gradient, sink| {
+        sink.give_parameter(&parameter, Value::new(gradient, None).tensor().clone())
+    })
+}
