@@ -9,7 +9,6 @@
 ///     pub(crate) enum AnyLoss: LossConfig { Arcface(arcface::Arcface), }
 /// }
 /// ```
-#[expect(unused_macros, reason = "the first family removes this line")]
 macro_rules! choices {
     ($(#[$meta:meta])* $visibility:vis enum $name:ident: $family:path {
         $($(#[$entry_meta:meta])* $entry:ident($config:ty)),+ $(,)?

@@ -8,6 +8,8 @@ pub mod kinds;
 mod augment;
 mod crc32c;
 mod data;
+#[cfg(test)]
+mod golden;
 mod loss;
 mod metric;
 mod model;

@@ -34,17 +34,32 @@ impl Decayed {
 
 /// A running average with the shape of a parameter.
 pub(crate) enum Moment {
-    /// On the CPU: changed in place, in one pass with the weights.
+    /// See [`Kept::Host`].
     Host(Vec<f32>),
-    /// On another device.
+    /// See [`Kept::Device`].
     Device(Tensor),
 }
 
-impl Moment {
-    pub(crate) fn zeros(variable: &Var) -> Result<Self> {
-        Ok(match variable.device() {
-            Device::Cpu => Self::Host(vec![0.0; variable.elem_count()]),
-            _ => Self::Device(variable.zeros_like()?.detach()),
+/// Where moments are kept, and so by what the weights are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// In memory: weights on the CPU change in place, in one pass.
+    Host,
+    /// As tensors: weights change by candle's operators, on any device.
+    Device,
+}
+
+impl Kept {
+    /// Returns what suits a device.
+    pub(crate) fn on(device: &Device) -> Self {
+        if device.is_cpu() { Self::Host } else { Self::Device }
+    }
+
+    /// Returns a moment of zeros with the shape of a variable.
+    pub(crate) fn zeros(self, variable: &Var) -> Result<Moment> {
+        Ok(match self {
+            Self::Host => Moment::Host(vec![0.0; variable.elem_count()]),
+            Self::Device => Moment::Device(variable.zeros_like()?.detach()),
         })
     }
 }

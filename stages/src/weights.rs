@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -97,10 +98,12 @@ pub(crate) struct Weights {
 
 #[derive(Debug)]
 struct Shared {
-    /// None: only the shapes matter, and every value is a zero that the system has yet to provide.
+    /// None: the weights are only counted.
     seed: Option<u64>,
     device: Device,
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// How many numbers are trained.
+    count: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -124,13 +127,19 @@ impl Weights {
         Self::with(Some(seed), device)
     }
 
-    /// Starts an empty set that only counts: values are zeros that take no time and no memory.
+    /// Starts an empty set that only counts: every tensor is a lone zero, whatever its shape, so that a
+    /// network of any size takes neither time nor memory.
     pub(crate) fn counting() -> Self {
         Self::with(None, &Device::Cpu)
     }
 
     fn with(seed: Option<u64>, device: &Device) -> Self {
-        let shared = Shared { seed, device: device.clone(), entries: Mutex::default() };
+        let shared = Shared {
+            seed,
+            device: device.clone(),
+            entries: Mutex::default(),
+            count: AtomicU64::new(0),
+        };
         Self { shared: Arc::new(shared), prefix: String::new() }
     }
 
@@ -157,8 +166,10 @@ impl Weights {
         decay: bool,
     ) -> Result<Parameter> {
         let (name, shape) = (format!("{}{name}", self.prefix), shape.into());
+        let count =
+            shape.dims().iter().fold(1, |count: u64, &side| count.saturating_mul(side as u64));
         let variable = match self.shared.seed {
-            None => Var::zeros(shape, DType::F32, self.device())?,
+            None => Var::zeros((), DType::F32, self.device())?,
             Some(seed) => {
                 let values = first.values(seed, &name, shape.elem_count());
                 Var::from_vec(values, shape, self.device())?
@@ -166,6 +177,7 @@ impl Weights {
         };
         let parameter = Parameter { name, variable, decay };
         self.insert(&parameter.name, Entry::Parameter(parameter.clone()))?;
+        self.shared.count.fetch_add(count, Ordering::Relaxed);
         Ok(parameter)
     }
 
@@ -175,7 +187,7 @@ impl Weights {
     ///
     /// As [`Self::parameter`].
     pub(crate) fn buffer(&self, name: &str, shape: impl Into<Shape>, value: f32) -> Result<Buffer> {
-        let shape = shape.into();
+        let shape = self.shared.seed.map_or(Shape::from(()), |_| shape.into());
         let values = vec![value; shape.elem_count()];
         self.insert_buffer(name, Var::from_vec(values, shape, self.device())?)
     }
@@ -209,7 +221,7 @@ impl Weights {
 
     /// Returns how many numbers are trained.
     pub(crate) fn count(&self) -> u64 {
-        self.trainable().iter().map(|each| each.variable.elem_count() as u64).sum()
+        self.shared.count.load(Ordering::Relaxed)
     }
 
     /// Returns every trained tensor, sorted by name.
@@ -297,5 +309,115 @@ impl Weights {
             variable.set(&tensor.to_dtype(variable.dtype())?.to_device(variable.device())?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(seed: u64) -> Weights {
+        let weights = Weights::new(seed, &Device::Cpu);
+        let layer = weights.pp("layer1").pp(0);
+        let shape = [8, 3, 3, 3];
+        layer
+            .parameter("conv1.weight", &shape, Initialization::kaiming_normal(shape), true)
+            .unwrap();
+        layer.parameter("bn1.bias", 8, Initialization::Constant(0.0), false).unwrap();
+        layer.buffer("bn1.running_var", 8, 1.0).unwrap();
+        layer.counter("bn1.num_batches_tracked").unwrap();
+        weights
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn values_depend_on_seed_and_name_alone() {
+        let draw = |seed, name: &str, before: bool| {
+            let weights = Weights::new(seed, &Device::Cpu);
+            if before {
+                weights.parameter("other", 5, Initialization::Normal(1.0), true).unwrap();
+            }
+            values(&weights.parameter(name, 5, Initialization::Normal(1.0), true).unwrap().variable)
+        };
+        assert_eq!(draw(1, "a", false), draw(1, "a", true));
+        assert_ne!(draw(1, "a", false), draw(2, "a", false));
+        assert_ne!(draw(1, "a", false), draw(1, "b", false));
+    }
+
+    #[test]
+    fn distributions_have_their_width() {
+        let check = |first: Initialization, deviation: f64| {
+            let drawn = first.values(3, "w", 3 * CHUNK);
+            let square = drawn.iter().map(|x| f64::from(x * x)).sum::<f64>() / drawn.len() as f64;
+            assert!((square.sqrt() / deviation - 1.0).abs() < 0.01, "{first:?}: {}", square.sqrt());
+        };
+        check(Initialization::kaiming_normal([64, 32, 3, 3]), (2.0 / 576.0_f64).sqrt());
+        check(Initialization::linear(100), 0.1 / 3.0_f64.sqrt());
+        check(Initialization::xavier_normal([30, 20]), 0.2);
+        check(Initialization::Constant(0.5), 0.5);
+    }
+
+    #[test]
+    fn saved_and_loaded_weights_are_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let weights = some(1);
+        let Entry::Buffer(counter) = weights.entries()["layer1.0.bn1.num_batches_tracked"].clone()
+        else {
+            panic!("a counter is a buffer")
+        };
+        counter.increment().unwrap();
+        weights.save(&first).unwrap();
+        let other = some(2);
+        other.load(&first).unwrap();
+        other.save(&second).unwrap();
+        assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+        let counted = other.tensors()["layer1.0.bn1.num_batches_tracked"].to_scalar::<i64>();
+        assert_eq!(counted.unwrap(), 1);
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_told_in_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        some(1).save(&path).unwrap();
+        let weights = Weights::new(1, &Device::Cpu);
+        let first = Initialization::Constant(0.0);
+        weights.parameter("layer1.0.conv1.weight", (8, 3, 1, 1), first, true).unwrap();
+        weights.parameter("fc.weight", (2, 8), first, true).unwrap();
+        let shown = path.display();
+        let expected = format!(
+            "weights `{shown}` do not fit the model:\n  \
+             `fc.weight` is missing\n  \
+             `layer1.0.conv1.weight` is [8, 3, 3, 3], expected [8, 3, 1, 1]"
+        );
+        let extra = "\n  `layer1.0.bn1.bias` is not in the model\n  \
+             `layer1.0.bn1.num_batches_tracked` is not in the model\n  \
+             `layer1.0.bn1.running_var` is not in the model";
+        assert_eq!(weights.load_from_larger(&path).unwrap_err().to_string(), expected);
+        assert_eq!(weights.load(&path).unwrap_err().to_string(), expected + extra);
+        assert_eq!(values(&weights.tensors()["fc.weight"]), vec![0.0; 16]);
+        let error = weights.load(&folder.path().join("none")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read weights `"), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let weights = some(1);
+        let error = weights.buffer("layer1.0.bn1.bias", 1, 0.0).unwrap_err();
+        assert_eq!(error.to_string(), "two weights are `layer1.0.bn1.bias`");
+    }
+
+    #[test]
+    fn counting_needs_no_memory() {
+        let weights = Weights::counting();
+        let first = Initialization::Normal(1.0);
+        weights.parameter("huge", (1 << 20, 1 << 15), first, true).unwrap();
+        weights.buffer("mean", 1 << 40, 0.0).unwrap();
+        assert_eq!(weights.count(), 1 << 35);
+        assert_eq!(some(1).count(), 8 * 27 + 8);
     }
 }

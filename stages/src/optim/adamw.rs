@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Gradients, Optimizer, OptimizerConfig};
-use crate::moment::{CHUNK, Decayed, Moment, gradient_of, in_place, nothing_left, put, take};
+use crate::moment::{CHUNK, Decayed, Kept, Moment, gradient_of, in_place, nothing_left, put, take};
 use crate::number::{Fraction, NonNegative, Positive};
 use crate::weights::Parameter;
 
@@ -47,11 +47,11 @@ impl Default for Adamw {
 }
 
 impl OptimizerConfig for Adamw {
-    fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>> {
+    fn build_with(&self, parameters: Vec<Parameter>, kept: Kept) -> Result<Box<dyn Optimizer>> {
         let slots = parameters.into_iter().map(|parameter| {
             Ok(Slot {
-                first: Moment::zeros(&parameter.variable)?,
-                second: Moment::zeros(&parameter.variable)?,
+                first: kept.zeros(&parameter.variable)?,
+                second: kept.zeros(&parameter.variable)?,
                 decay: self.decayed.decay(&parameter, self.weight_decay),
                 parameter,
             })

@@ -6,10 +6,12 @@ mod sgd;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use rayon::prelude::*;
 
 use crate::choices::choices;
 use crate::kind::Complaint;
+use crate::moment::{CHUNK, Kept};
 use crate::weights::Parameter;
 
 /// The gradient of each parameter, by name.
@@ -18,7 +20,14 @@ pub(crate) type Gradients = BTreeMap<String, Tensor>;
 /// The parameters of an optimizer.
 pub(crate) trait OptimizerConfig {
     /// Makes the optimizer of these parameters.
-    fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>>;
+    fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>> {
+        let device = parameters.first().map_or(&Device::Cpu, |first| first.variable.device());
+        let kept = Kept::on(device);
+        self.build_with(parameters, kept)
+    }
+
+    /// As [`Self::build`], with a choice of where the state is kept.
+    fn build_with(&self, parameters: Vec<Parameter>, kept: Kept) -> Result<Box<dyn Optimizer>>;
 
     /// Returns the learning rate that the schedule multiplies.
     fn rate(&self) -> f64;
@@ -56,5 +65,176 @@ choices! {
         Sgd(sgd::Sgd),
         /// Adam with decoupled weight decay.
         Adamw(adamw::Adamw),
+    }
+}
+
+/// Scales all gradients so that the length of them together is at most `limit`, and returns what the
+/// length was; one that is not finite changes nothing. As `torch.nn.utils.clip_grad_norm_`.
+pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> Result<f64> {
+    let mut sum = 0.0;
+    for gradient in gradients.values() {
+        sum += square_sum(gradient)?;
+    }
+    let length = sum.sqrt();
+    if length.is_finite() && length > limit {
+        let factor = limit / (length + 1e-6);
+        for gradient in gradients.values_mut() {
+            *gradient = (&*gradient * factor)?;
+        }
+    }
+    Ok(length)
+}
+
+/// Returns the sum of squares, on the CPU in f64 and the same for any number of threads.
+fn square_sum(tensor: &Tensor) -> Result<f64> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
+        (&*storage, layout.contiguous_offsets())
+    {
+        let sum = |chunk: &[f32]| chunk.iter().map(|&value| f64::from(value).powi(2)).sum();
+        let sums: Vec<f64> = values[start..end].par_chunks(CHUNK).map(sum).collect();
+        return Ok(sums.iter().sum());
+    }
+    drop(storage);
+    Ok(f64::from(tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::golden::{assert_close, tensors};
+    use crate::rng::Random;
+
+    #[derive(serde::Deserialize)]
+    struct Table {
+        optimizer: AnyOptimizer,
+    }
+
+    fn parse(text: &str) -> AnyOptimizer {
+        toml::from_str::<Table>(&format!("optimizer.{text}")).unwrap().optimizer
+    }
+
+    const FILE: &str = "optimizers.safetensors";
+
+    fn parameters() -> Vec<Parameter> {
+        let first = tensors(FILE, "first/").into_iter().map(|(name, tensor)| Parameter {
+            decay: name.ends_with("weight"),
+            variable: Var::from_tensor(&tensor).unwrap(),
+            name,
+        });
+        first.collect()
+    }
+
+    /// Compares the weights after every step with those of `optimizers.safetensors`, with the state
+    /// moved into a new optimizer halfway.
+    fn check_golden(case: &str, config: &str) {
+        let rates: Vec<f64> = tensors(FILE, "rates")[""].to_vec1().unwrap();
+        for kind in [Kept::Host, Kept::Device] {
+            let parameters = parameters();
+            let build = || parse(config).build_with(parameters.clone(), kind).unwrap();
+            let mut optimizer = build();
+            for (step, &rate) in rates.iter().enumerate() {
+                if step == 3 {
+                    let state = optimizer.state().unwrap();
+                    optimizer = build();
+                    optimizer.restore(state).unwrap();
+                }
+                let gradients = tensors(FILE, &format!("gradient/{step}/"));
+                optimizer.step(&gradients, rate).unwrap();
+                let expected = tensors(FILE, &format!("{case}/{step}/"));
+                for Parameter { name, variable, .. } in &parameters {
+                    let what = format!("{case}, step {step}, {name}, {kind:?}");
+                    assert_close(&what, variable, &expected[name], 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sgd_agrees_with_torch() {
+        let rest = "decayed = \"all\"";
+        check_golden("sgd-plain", "sgd = { momentum = 0, weight-decay = 0 }");
+        check_golden("sgd", &format!("sgd = {{ weight-decay = 0.01, {rest} }}"));
+        check_golden("sgd-weights", "sgd = { weight-decay = 0.3 }");
+        let nesterov = "nesterov = true, momentum = 0.8, weight-decay = 0.01";
+        check_golden("sgd-nesterov", &format!("sgd = {{ {nesterov}, {rest} }}"));
+    }
+
+    #[test]
+    fn adamw_agrees_with_torch() {
+        check_golden("adamw", "adamw = { weight-decay = 0.3, decayed = \"all\" }");
+        let other = "beta1 = 0.8, beta2 = 0.9, epsilon = 1e-3, weight-decay = 0.3";
+        check_golden("adamw-weights", &format!("adamw = {{ {other} }}"));
+    }
+
+    /// Takes three steps from one start on this many threads.
+    fn large(config: &str, kept: Kept, threads: usize) -> Tensor {
+        let random = |index: u64| {
+            let mut random = Random::new(2, "large", &[index]);
+            let values: Vec<f32> = (0..50_001).map(|_| random.normal() as f32).collect();
+            Tensor::new(values, &Device::Cpu).unwrap()
+        };
+        let variable = Var::from_tensor(&random(0)).unwrap();
+        let parameter = Parameter { name: "w".to_owned(), variable, decay: true };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut optimizer = parse(config).build_with(vec![parameter.clone()], kept).unwrap();
+            for step in 1..4 {
+                let gradients = [("w".to_owned(), random(step))].into();
+                optimizer.step(&gradients, 0.1).unwrap();
+            }
+        });
+        parameter.variable.detach()
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        for config in ["sgd = { nesterov = true }", "adamw = {}"] {
+            let bits = |threads| -> Vec<u32> {
+                let values: Vec<f32> = large(config, Kept::Host, threads).to_vec1().unwrap();
+                values.into_iter().map(f32::to_bits).collect()
+            };
+            assert_eq!(bits(1), bits(3));
+            let (host, device) = (large(config, Kept::Host, 2), large(config, Kept::Device, 2));
+            assert_close(config, &host, &device, 1e-6);
+        }
+    }
+
+    #[test]
+    fn errors_name_the_parameter() {
+        let mut optimizer = parse("sgd = {}").build(parameters()).unwrap();
+        let error = optimizer.step(&Gradients::new(), 0.1).unwrap_err();
+        assert_eq!(error.to_string(), "parameter `layer.bias` has no gradient");
+        let mut gradients = tensors(FILE, "gradient/0/");
+        gradients.insert("layer.bias".to_owned(), gradients["layer.weight"].clone());
+        let error = optimizer.step(&gradients, 0.1).unwrap_err();
+        assert_eq!(error.to_string(), "the gradient of `layer.bias` is [4, 3], expected [5]");
+        let state = parse("adamw = {}").build(parameters()).unwrap().state().unwrap();
+        let error = optimizer.restore(state).unwrap_err();
+        assert_eq!(error.to_string(), "the optimizer's state has no `velocity.layer.bias`");
+    }
+
+    #[test]
+    fn nesterov_without_momentum_is_a_complaint() {
+        let complaints = parse("sgd = { nesterov = true, momentum = 0 }").check();
+        assert_eq!(complaints[0].parameter, "sgd.nesterov");
+        assert!(parse("sgd = { nesterov = true }").check().is_empty());
+    }
+
+    #[test]
+    fn clipping_agrees_with_torch() {
+        // torch.nn.utils.clip_grad_norm_ of [3, 4] and [12] with max_norm 6.5
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let gradients = [("a", tensor(&[3.0, 4.0])), ("b", tensor(&[12.0]))];
+        let mut gradients: Gradients =
+            gradients.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        assert_eq!(clip(&mut gradients, 14.0).unwrap(), 13.0);
+        assert_close("kept", &gradients["b"], &tensor(&[12.0]), 0.0);
+        assert_eq!(clip(&mut gradients, 6.5).unwrap(), 13.0);
+        assert_close("clipped", &gradients["a"], &tensor(&[1.5, 2.0]), 1e-6);
+        assert_close("clipped", &gradients["b"], &tensor(&[6.0]), 1e-6);
     }
 }

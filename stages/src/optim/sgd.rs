@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Gradients, Optimizer, OptimizerConfig};
 use crate::kind::Complaint;
-use crate::moment::{CHUNK, Decayed, Moment, gradient_of, in_place, nothing_left, put, take};
+use crate::moment::{CHUNK, Decayed, Kept, Moment, gradient_of, in_place, nothing_left, put, take};
 use crate::number::{Fraction, NonNegative, Positive};
 use crate::weights::Parameter;
 
@@ -44,10 +44,10 @@ impl Default for Sgd {
 }
 
 impl OptimizerConfig for Sgd {
-    fn build(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>> {
+    fn build_with(&self, parameters: Vec<Parameter>, kept: Kept) -> Result<Box<dyn Optimizer>> {
         let slots = parameters.into_iter().map(|parameter| {
             Ok(Slot {
-                velocity: Moment::zeros(&parameter.variable)?,
+                velocity: kept.zeros(&parameter.variable)?,
                 decay: self.decayed.decay(&parameter, self.weight_decay),
                 parameter,
             })
