@@ -1,31 +1,37 @@
 //! Making a result visible, by one rename.
 //!
-//! In this order: each file is digested, sealed, brought to the disk and moved to `objects/`; the
-//! directories of objects are brought to the disk; the manifest is written aside, brought to the
-//! disk and renamed into `results/`. Whenever the process or the machine dies, there is either a
-//! manifest with everything it mentions, or none, and objects that nothing mentions yet.
+//! In this order: each file is digested, sealed and moved to `objects/`; the manifest is written
+//! aside; all of these and the directories they are in are brought to the disk; the manifest is
+//! renamed into `results/`. Whenever the process or the machine dies, there is either a manifest
+//! with everything it mentions, or none, and objects that nothing mentions. Such an object may have
+//! lost its content with the power, so it is read before another commit relies on it.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
 use crate::digest::Digest;
+use crate::durable::sync;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
 use crate::listing::{FileEntry, Listing};
 use crate::manifest::{Manifest, Record};
-use crate::object::{seal, sync_directory, write_durably};
+use crate::object::seal;
 use crate::pending::Pending;
 use crate::session;
 use crate::state::State;
 use crate::store::Store;
 use crate::walk::{Found, Walk, join};
 
-/// More files than this are brought to the disk by one call for the whole file system.
-const MANY: usize = 32;
+/// A file that became an object, or was one already.
+struct Stored {
+    known: Known,
+    entry: FileEntry,
+    new: bool,
+}
 
 impl Store {
     /// Makes a finished result visible and removes its scratch directory.
@@ -42,16 +48,33 @@ impl Store {
         let Record { fingerprint, measures, facts } = record;
         let key = *pending.key();
         assert_eq!(fingerprint.key(), key, "a result is committed under the key it was begun with");
-        let outputs = self.store_files(&pending)?;
+        let files = self.store_files(&pending)?;
         let log = self.store_log(&pending)?;
-        let manifest = Manifest { key, fingerprint, outputs, log, measures, facts };
-
+        let outputs =
+            Listing::of(files.iter().map(|stored| (stored.known.path.clone(), stored.entry)));
+        let log_digest = log.as_ref().map(|stored| stored.known.digest);
+        let manifest = Manifest { key, fingerprint, outputs, log: log_digest, measures, facts };
         let aside = pending.directory.join("manifest");
-        write_durably(&aside, &manifest.encode())?;
+        fs::write(&aside, manifest.encode()).at("write", &aside)?;
+
+        let objects = || files.iter().chain(&log);
+        let digests = objects().map(|stored| stored.known.digest);
+        if let Err(error) = self.sync_objects(digests, Some(aside.clone())) {
+            // What memory holds of a file that could not be written is no longer what the disk
+            // holds, and no second attempt would be told.
+            for stored in objects().filter(|stored| stored.new) {
+                session::remove(&self.object(&stored.known.digest))?;
+            }
+            return Err(error);
+        }
         let result = self.result(&key);
         fs::rename(&aside, &result).at("write", &result)?;
-        // From here on the result is there: what fails below has failed to tidy up.
-        sync_directory(&self.results())?;
+        // From here on the result is there.
+        sync(&[self.results()])?;
+
+        let table = self.object_table(&manifest.outputs.digest());
+        let files = files.into_iter().map(|stored| stored.known).collect();
+        self.remember(&table, &FileTable { root: String::new(), files });
         for left in [pending.scratch(), pending.log_path()] {
             if let Err(error) = session::remove(left) {
                 tracing::warn!("{error}");
@@ -60,106 +83,57 @@ impl Store {
         Ok(manifest)
     }
 
-    fn store_files(&self, pending: &Pending) -> Result<Listing, StoreError> {
-        let found = Walk::output(pending.out()).files()?;
-        let each = found.len() <= MANY;
-        let prepared: Result<Vec<(Found, PathBuf, Digest)>, StoreError> = found
+    fn store_files(&self, pending: &Pending) -> Result<Vec<Stored>, StoreError> {
+        Walk::output(pending.out())
+            .files()?
             .into_par_iter()
-            .map(|found| {
-                let file = join(pending.out(), &found.path);
-                let (file, digest) = prepare(pending, file, found.shared, each)?;
-                Ok((found, file, digest))
-            })
-            .collect();
-        let prepared = prepared?;
-        if !each {
-            sync_everything(pending.out())?;
-        }
-        let stored: Result<Vec<(Known, FileEntry)>, StoreError> = prepared
-            .into_par_iter()
-            .map(|(found, file, digest)| {
-                let object = self.object(&digest);
-                // The object may be there already; a damaged one must not be taken for it.
-                let state = match self.read_object(&digest)? {
-                    Some(state) => state,
-                    None => {
-                        self.place(&file, &object)?;
-                        State::of(&fs::metadata(&object).at("read", &object)?)
-                    }
-                };
-                let Found { path, executable, .. } = found;
-                let entry = FileEntry { digest, size: state.size, executable };
-                Ok((Known { path, state, digest }, entry))
-            })
-            .collect();
-        let stored = stored?;
-        self.sync_objects(stored.iter().map(|(known, _)| known.digest))?;
-        let (files, entries): (Vec<Known>, Vec<FileEntry>) = stored.into_iter().unzip();
-        let listing = Listing::of(files.iter().map(|known| known.path.clone()).zip(entries));
-        let table = self.object_table(&listing.digest());
-        self.remember(&table, &FileTable { root: String::new(), files });
-        Ok(listing)
+            .map(|found| self.store_file(pending, join(pending.out(), &found.path), found))
+            .collect()
     }
 
-    fn store_log(&self, pending: &Pending) -> Result<Option<Digest>, StoreError> {
+    fn store_log(&self, pending: &Pending) -> Result<Option<Stored>, StoreError> {
         let log = pending.log_path();
-        if !log.is_file() {
-            return Ok(None);
-        }
+        let metadata = match fs::metadata(log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata.at("read", log)?,
+        };
         // Not moved: whoever follows the log may still have it open, and until the commit it is
         // the log of an unfinished try.
-        let copy = pending.session.unique();
-        fs::copy(log, &copy).at("write", &copy)?;
-        let (file, digest) = prepare(pending, copy, false, true)?;
-        if self.read_object(&digest)?.is_none() {
-            self.place(&file, &self.object(&digest))?;
-            self.sync_objects([digest])?;
-        } else {
+        let found = Found { shared: true, ..Found::of("log".to_owned(), &metadata, false) };
+        self.store_file(pending, log.to_owned(), found).map(Some)
+    }
+
+    /// Makes an object of a file; of a copy, when it has other names, since these may be written to.
+    fn store_file(
+        &self,
+        pending: &Pending,
+        mut file: PathBuf,
+        found: Found,
+    ) -> Result<Stored, StoreError> {
+        if found.shared {
+            let copy = pending.session.unique();
+            // The copy is what does not fit when the disk is full.
+            reflink_copy::reflink_or_copy(&file, &copy).at("copy a file to", &copy)?;
+            file = copy;
+        }
+        fs::set_permissions(&file, Permissions::from_mode(0o444)).at("write", &file)?;
+        let mut open = File::open(&file).at("read", &file)?;
+        let (digest, _) = Digest::of_file(&mut open).at("read", &file)?;
+        let old = self.read_object(&digest)?;
+        let state = match old {
+            Some(state) => state,
+            None => {
+                seal(&open, &digest).at("write", &file)?;
+                let object = self.object(&digest);
+                self.place(&file, &object)?;
+                State::of(&fs::symlink_metadata(&object).at("read", &object)?)
+            }
+        };
+        if found.shared && old.is_some() {
             session::remove(&file)?;
         }
-        Ok(Some(digest))
+        let entry = FileEntry { digest, size: state.size, executable: found.executable };
+        let known = Known { path: found.path, state, digest };
+        Ok(Stored { known, entry, new: old.is_none() })
     }
-
-    /// Brings the names of objects to the disk.
-    fn sync_objects(&self, digests: impl IntoIterator<Item = Digest>) -> Result<(), StoreError> {
-        let directories: BTreeSet<PathBuf> = digests
-            .into_iter()
-            .filter_map(|digest| self.object(&digest).parent().map(Path::to_owned))
-            .collect();
-        if directories.len() > MANY {
-            return sync_everything(&self.objects());
-        }
-        directories.into_par_iter().try_for_each(|directory| sync_directory(&directory))
-    }
-}
-
-/// Digests and seals a file; one that has other names is copied first, since these may be written
-/// to.
-fn prepare(
-    pending: &Pending,
-    file: PathBuf,
-    shared: bool,
-    sync: bool,
-) -> Result<(PathBuf, Digest), StoreError> {
-    let file = if shared {
-        let copy = pending.session.unique();
-        reflink_copy::reflink_or_copy(&file, &copy).at("copy", &file)?;
-        copy
-    } else {
-        file
-    };
-    fs::set_permissions(&file, Permissions::from_mode(0o444)).at("write", &file)?;
-    let mut open = File::open(&file).at("read", &file)?;
-    let (digest, _) = Digest::of_file(&mut open).at("read", &file)?;
-    seal(&open, &digest).at("write", &file)?;
-    if sync {
-        open.sync_all().at("write", &file)?;
-    }
-    Ok((file, digest))
-}
-
-/// Brings everything that the file system of `path` has in memory to the disk.
-fn sync_everything(path: &Path) -> Result<(), StoreError> {
-    let file = File::open(path).at("read", path)?;
-    nix::unistd::syncfs(&file).map_err(std::io::Error::from).at("write", path)
 }

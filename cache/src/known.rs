@@ -16,6 +16,8 @@ use crate::walk::Found;
 
 /// How often a file is read again that changes while it is read.
 const TRIES: usize = 3;
+/// Reading this many bytes, in this many files, again costs less than writing a table.
+const CHEAP: (usize, u64) = (4, 64 << 10);
 
 /// The files found, each with its digest.
 pub(crate) struct Digested {
@@ -37,7 +39,14 @@ pub(crate) fn digest(
 ) -> Result<Digested, StoreError> {
     let first = known.first().map_or(&[] as &[Known], |table| &table.files);
     let digests = recall(&found, known);
-    let news = digests.iter().any(Option::is_none) || first.len() != found.len();
+    let unread =
+        |(found, digest): (&Found, &Option<Digest>)| digest.is_none().then_some(found.state.size);
+    // What a table of the user's files says is worth keeping whatever it costs: they stay.
+    let news = first.len() != found.len()
+        || match now {
+            Some(_) => digests.iter().any(Option::is_none),
+            None => worth_remembering(found.iter().zip(&digests).filter_map(unread)),
+        };
     let files: Result<Vec<(Known, FileEntry)>, StoreError> = found
         .into_par_iter()
         .zip(digests)
@@ -98,6 +107,12 @@ pub(crate) fn read(path: &Path) -> Result<(State, Digest), StoreError> {
     Err(StoreError::Changed(path.to_owned()))
 }
 
+/// Returns whether reading files of these sizes each time costs more than remembering them.
+pub(crate) fn worth_remembering(sizes: impl Iterator<Item = u64>) -> bool {
+    let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+    files > CHEAP.0 || bytes > CHEAP.1
+}
+
 impl Store {
     /// Puts a table into place; that it cannot be is no more than a loss of time.
     pub(crate) fn remember(&self, path: &Path, table: &FileTable) {
@@ -109,5 +124,90 @@ impl Store {
         if let Err(error) = written {
             tracing::warn!("{error}: files will be read again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// Digests three files twice, the second time from `late` later; returns what is read then.
+    fn read_again(late: Option<Duration>, edit: impl Fn(&Path)) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(root.path().join(name), name.repeat(100_000)).unwrap();
+        }
+        let reads = Mutex::new(Vec::new());
+        let look = |table: &FileTable| {
+            let found = crate::walk::Walk::output(root.path()).files().unwrap();
+            let now = late.map(|late| SystemTime::now() + late);
+            digest(found, &[table], now, |path| {
+                reads.lock().unwrap().push(path.to_owned());
+                root.path().join(path)
+            })
+            .unwrap()
+        };
+        let first = look(&FileTable::default());
+        for (path, entry) in &first.files {
+            assert_eq!(entry.digest, Digest::of(path.repeat(100_000).as_bytes()));
+        }
+        reads.lock().unwrap().clear();
+        edit(root.path());
+        let second = look(&first.table.unwrap_or_default());
+        for (path, entry) in &second.files {
+            let content = fs::read(root.path().join(path)).unwrap();
+            assert_eq!(entry.digest, Digest::of(&content));
+        }
+        let mut reads = reads.into_inner().unwrap();
+        reads.sort();
+        reads
+    }
+
+    #[test]
+    fn only_what_may_have_changed_is_read_again() {
+        let later = Some(Duration::from_secs(60));
+        let none: [&str; 0] = [];
+        assert_eq!(read_again(later, |_| ()), none);
+        assert_eq!(read_again(None, |_| ()), none, "the store's own files need no time to settle");
+        assert_eq!(read_again(Some(Duration::ZERO), |_| ()), ["a", "b", "c"], "too young");
+        assert_eq!(read_again(later, |root| fs::write(root.join("b"), "new").unwrap()), ["b"]);
+        assert_eq!(read_again(later, |root| fs::remove_file(root.join("a")).unwrap()), none);
+        assert_eq!(
+            read_again(later, |root| fs::rename(root.join("a"), root.join("d")).unwrap()),
+            ["d"]
+        );
+        // Same size and same time, as `cp --preserve` makes them: the change time differs.
+        let keeping_time = |root: &Path| {
+            let file = File::options().write(true).open(root.join("c")).unwrap();
+            let modified = file.metadata().unwrap().modified().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            fs::write(root.join("c"), "C".repeat(100_000)).unwrap();
+            file.set_modified(modified).unwrap();
+        };
+        assert_eq!(read_again(later, keeping_time), ["c"]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_all_the_time_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("growing");
+        // Large and without content on the disk: reading takes a while.
+        File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let read = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut file = File::options().append(true).open(&path).unwrap();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::io::Write::write_all(&mut file, b"more").unwrap();
+                }
+            });
+            std::thread::sleep(Duration::from_millis(20));
+            let read = super::read(&path);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            read
+        });
+        assert!(matches!(read, Err(StoreError::Changed(changed)) if changed == path));
     }
 }

@@ -22,6 +22,7 @@
 
 mod commit;
 mod digest;
+mod durable;
 mod error;
 mod file_table;
 mod fingerprint;

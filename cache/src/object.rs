@@ -1,7 +1,8 @@
 //! Content by digest: read-only files, each once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rayon::prelude::*;
 
 use crate::digest::Digest;
+use crate::durable::sync;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
 use crate::known;
@@ -35,9 +37,8 @@ impl Store {
         fs::write(&aside, bytes).at("write", &aside)?;
         let file = File::open(&aside).at("read", &aside)?;
         seal(&file, &digest).at("write", &aside)?;
-        file.sync_all().at("write", &aside)?;
         self.place(&aside, &object)?;
-        sync_directory(object.parent().expect("an object is in a directory"))?;
+        self.sync_objects([digest], None)?;
         Ok(digest)
     }
 
@@ -121,7 +122,9 @@ impl Store {
             }
         }
         damaged.dedup();
-        if damaged.is_empty() && files != table.files {
+        let old = |known: &Known| recall(&known.path) == Some(known);
+        let new = files.iter().filter(|known| !old(known)).map(|known| known.state.size);
+        if damaged.is_empty() && known::worth_remembering(new) {
             self.remember(&place, &FileTable { root: String::new(), files });
         }
         Ok(damaged)
@@ -165,11 +168,26 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let directory = object.parent().expect("an object is in a directory");
                 fs::create_dir_all(directory).at("make the directory", directory)?;
-                sync_directory(&self.objects())?;
                 fs::rename(from, object).at("write", object)
             }
             moved => moved.at("write", object),
         }
+    }
+
+    /// Brings objects, their names and `besides` to the disk.
+    pub(crate) fn sync_objects(
+        &self,
+        digests: impl IntoIterator<Item = Digest>,
+        besides: Option<PathBuf>,
+    ) -> Result<(), StoreError> {
+        let mut paths = BTreeSet::from([self.objects()]);
+        paths.extend(besides);
+        for digest in digests {
+            let object = self.object(&digest);
+            paths.extend(object.parent().map(Path::to_owned));
+            paths.insert(object);
+        }
+        sync(&Vec::from_iter(paths))
     }
 
     /// Where the states of the objects of a listing are remembered.
@@ -191,19 +209,4 @@ pub(crate) fn seal(file: &File, digest: &Digest) -> io::Result<()> {
     let time: SystemTime = UNIX_EPOCH + seconds + Duration::from_nanos(number(4) % 1_000_000_000);
     file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
     file.set_permissions(Permissions::from_mode(0o444))
-}
-
-/// Makes the names in a directory outlast a loss of power.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
-    File::open(directory).and_then(|file| file.sync_all()).at("write", directory)
-}
-
-/// Writes a whole file so that it outlasts a loss of power.
-pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let write = || {
-        let mut file = File::create_new(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().at("write", path)
 }
