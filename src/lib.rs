@@ -5,6 +5,7 @@ mod pipeline;
 mod plan;
 mod problem;
 mod process;
+pub mod schema;
 mod source_map;
 mod suggest;
 pub mod worker;

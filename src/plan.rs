@@ -110,8 +110,13 @@ fn unknown_step(name: &str, pipeline: &Pipeline) -> Problem {
     .help(format!("steps: {}", one_of(names()).replace(" or ", ", ")))
 }
 
-/// Builds the graph; the problems are its loops.
-pub(crate) fn link(steps: &[Step]) -> (DiGraph<(), (), usize>, Vec<Problem>) {
+/// The loops among steps, whatever else they need that is not there.
+pub(crate) fn loops_of(steps: &[Step]) -> Vec<Problem> {
+    loops(steps, &link(steps).0)
+}
+
+/// Builds the graph; the problems are its loops, and steps that are not there.
+fn link(steps: &[Step]) -> (DiGraph<(), (), usize>, Vec<Problem>) {
     let position: BTreeMap<&str, usize> =
         steps.iter().enumerate().map(|(index, step)| (step.name.as_str(), index)).collect();
     let mut graph = DiGraph::default();

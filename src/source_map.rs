@@ -77,6 +77,13 @@ impl SourceMap {
         Place::new(Arc::clone(source), base, span.start - base..span.end.saturating_sub(base))
     }
 
+    /// Returns the beginning of the last source before a slot.
+    pub(crate) fn file(&self, slot: usize) -> Span {
+        let index = self.sources.partition_point(|(base, _)| *base < slot * SLOT);
+        let base = index.checked_sub(1).map_or(0, |index| self.sources[index].0);
+        base..base
+    }
+
     fn source(&self, span: &Span) -> (usize, &Arc<SourceFile>) {
         let index = self.sources.partition_point(|(base, _)| *base <= span.start);
         let (base, source) = &self.sources[index.saturating_sub(1)];

@@ -15,6 +15,8 @@ pub(super) struct Findings {
     damaged: bool,
     /// Where a value of `[params]` was put, and where it came from.
     substitutions: BTreeMap<usize, (String, Span)>,
+    /// Steps taken out by a later file, and where it says so.
+    removals: BTreeMap<String, Span>,
 }
 
 impl Findings {
@@ -22,6 +24,16 @@ impl Findings {
     pub(super) fn add(&mut self, span: &Span, problem: Problem) {
         let problem = self.explain(span, problem.at(self.sources.place(span)));
         self.problems.push(problem);
+    }
+
+    /// Records a problem at the first `part` of what stands at a place.
+    pub(super) fn add_part(&mut self, span: &Span, part: &str, problem: Problem) {
+        self.problems.push(problem.at(self.sources.place_of(span, part)));
+    }
+
+    /// Records that what a `part` of a place names is not there; see [`Findings::add_absence`].
+    pub(super) fn add_absent_part(&mut self, span: &Span, part: &str, problem: Problem) {
+        self.absences.push(problem.at(self.sources.place_of(span, part)));
     }
 
     /// Records a problem that needs no place, or has one.
@@ -46,9 +58,24 @@ impl Findings {
         self.substitutions.insert(used.start, (name, defined));
     }
 
+    /// Records that a step was taken out.
+    pub(super) fn remove(&mut self, step: &str, span: &Span) {
+        self.removals.insert(step.to_owned(), span.clone());
+    }
+
+    /// Where a step was taken out.
+    pub(super) fn removed(&self, step: &str) -> Option<Place> {
+        self.removals.get(step).map(|span| self.sources.place(span))
+    }
+
     /// Returns the place that a span names.
     pub(super) fn place(&self, span: &Span) -> Place {
         self.sources.place(span)
+    }
+
+    /// The beginning of the last file that was put over the others.
+    pub(super) fn file(&self) -> Span {
+        self.sources.file(super::read::LONGEST_CHAIN)
     }
 
     /// How many problems there are.

@@ -35,6 +35,11 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// The step whose name is nearest to another.
+    pub(super) fn near(&self, name: &str) -> Option<&'a str> {
+        nearest(name, self.kinds_of.keys().copied())
+    }
+
     /// Checks that a step of this name exists.
     pub(super) fn check(&self, name: &str, span: &Span, findings: &mut Findings) -> bool {
         if self.kinds_of.contains_key(name) {
@@ -42,8 +47,12 @@ impl<'a> Steps<'a> {
         }
         let names = || self.kinds_of.keys().copied();
         let message = format!("no step {}{}", quoted(name), did_you_mean(name, names()));
+        let mut problem = Problem::new(message);
+        if let Some(removed) = findings.removed(name) {
+            problem = problem.help(format!("it is removed at {removed}"));
+        }
         let help = format!("steps: {}", names().collect::<Vec<_>>().join(", "));
-        findings.add_absence(span, Problem::new(message).help(help));
+        findings.add_absence(span, problem.help(help));
         false
     }
 

@@ -3,10 +3,20 @@
 mod absent;
 mod findings;
 mod inputs;
+mod merge;
+#[cfg(test)]
+mod mistakes;
 mod parameters;
+mod params;
 mod read;
+#[cfg(test)]
+mod sample;
+mod setting;
 mod step;
+mod substitute;
+mod template;
 mod tree;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +26,7 @@ use stages::{DynStage, Kind, Read};
 
 use crate::problem::{Place, Problems};
 use findings::Findings;
+use merge::Schemas;
 
 /// What a pipeline file says: named steps.
 #[derive(Debug)]
@@ -96,11 +107,18 @@ impl Pipeline {
         around: &Surroundings<'_>,
     ) -> Result<Self, Problems> {
         let mut findings = Findings::default();
-        let layers = read::read_chain(path, &mut findings);
-        let _ = settings;
-        let mut steps = Vec::new();
-        for layer in &layers {
-            steps.extend(step::read_steps(layer, around, &mut findings));
+        let mut schemas = Schemas::new(around.kinds);
+        let layers = read::read_chain(path, &mut findings)?;
+        let mut pipeline = merge::merge_layers(layers, &mut schemas, &mut findings);
+        for (index, text) in settings.iter().enumerate() {
+            if let Some(layer) = setting::read_setting(index, text, &pipeline, &mut findings) {
+                merge::put_over(&mut pipeline, layer, false, &mut schemas, &mut findings);
+            }
+        }
+        params::resolve(&mut pipeline, &mut findings);
+        let steps = step::read_steps(&pipeline, around, &mut schemas, &mut findings);
+        for problem in crate::plan::loops_of(&steps) {
+            findings.add_placed(problem);
         }
         findings.finish()?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -20,8 +20,9 @@ pub(super) const LONGEST_CHAIN: usize = 32;
 /// The largest pipeline file, in bytes.
 const LARGEST: usize = SLOT - 1;
 
-/// Reads a file and everything it extends; what is extended comes first.
-pub(super) fn read_chain(path: &Path, findings: &mut Findings) -> Vec<Table> {
+/// Reads a file and everything it extends; what is extended comes first. Fails when the file
+/// itself cannot be read at all.
+pub(super) fn read_chain(path: &Path, findings: &mut Findings) -> Result<Vec<Table>, Problem> {
     let mut layers = Vec::new();
     let mut seen: Vec<(PathBuf, PathBuf)> = Vec::new();
     let mut next = Some((path.to_owned(), None));
@@ -34,21 +35,21 @@ pub(super) fn read_chain(path: &Path, findings: &mut Findings) -> Vec<Table> {
             let names: Vec<_> = names.chain([path.display().to_string()]).collect();
             let message = format!("files extend each other in a loop: {}", names.join(" → "));
             findings.add(said_at, Problem::new(message));
+            findings.set_damaged();
             break;
         }
         if let (Some(said_at), true) = (&said_at, seen.len() == LONGEST_CHAIN) {
             let message = format!("more than {LONGEST_CHAIN} files extend each other");
             findings.add(said_at, Problem::new(message));
+            findings.set_damaged();
             break;
         }
         let text = match read_text(&path) {
             Ok(text) => text,
             Err(problem) => {
+                let Some(said_at) = said_at else { return Err(problem) };
                 findings.set_damaged();
-                match said_at {
-                    Some(said_at) => findings.add(&said_at, problem),
-                    None => findings.add_placed(problem),
-                }
+                findings.add(&said_at, problem);
                 break;
             }
         };
@@ -61,7 +62,7 @@ pub(super) fn read_chain(path: &Path, findings: &mut Findings) -> Vec<Table> {
         seen.push((identity, path));
     }
     layers.reverse();
-    layers
+    Ok(layers)
 }
 
 /// Takes `extends` out of a layer and returns the file it names and where it says so.
@@ -162,12 +163,20 @@ fn clip(source: &SourceFile, span: &Span) -> Span {
 
 /// Says a syntax error of the TOML parser so that it names what would be right.
 fn syntax_problem(message: &str, text: &str) -> Problem {
-    let problem = Problem::new(message.to_owned());
-    match message.split(", expected").next().unwrap_or(message) {
-        "string values must be quoted" => {
-            problem.help(format!("write \"{}\"", quoted(text).trim_matches('`')))
+    // The parser says `expected nothing` where it only means what it said before.
+    let message = message.trim_end_matches(", expected nothing");
+    let cause = message.split(", expected").next().unwrap_or(message);
+    match cause {
+        // What it expects is a guess by the first letter.
+        "invalid boolean" | "string values must be quoted" => {
+            let text = quoted(text);
+            let bare = text.trim_matches('`');
+            Problem::new(format!("{text} is no value; a string stands in quotes"))
+                .help(format!("\"{bare}\""))
         }
-        "duplicate key" => problem.help("a table has each key once; remove one of the two"),
-        _ => problem,
+        "duplicate key" => {
+            Problem::new(message).help("a table has each key once; remove one of the two")
+        }
+        _ => Problem::new(message),
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use stages::Kind;
 
 use super::findings::Findings;
+use super::merge::Schemas;
 use super::tree::{Entry, Node, Table, Value, in_order};
+use super::validate::validate;
 use super::{Need, Step, Surroundings, inputs, parameters};
 use crate::problem::Problem;
 use crate::suggest::{did_you_mean, quoted};
@@ -14,8 +16,10 @@ use crate::suggest::{did_you_mean, quoted};
 pub(super) fn read_steps(
     pipeline: &Table,
     around: &Surroundings<'_>,
+    schemas: &mut Schemas,
     findings: &mut Findings,
 ) -> Vec<Step> {
+    check_top(pipeline, findings);
     let steps = inputs::Steps::of(pipeline, around.kinds);
     let mut read = Vec::new();
     for (name, entry) in stage_entries(pipeline) {
@@ -24,7 +28,7 @@ pub(super) fn read_steps(
         }
         match &entry.node.value {
             Value::Table(table) => {
-                read.extend(read_step(name, entry, table, &steps, around, findings));
+                read.extend(read_step(name, entry, table, &steps, around, schemas, findings));
             }
             Value::Faulty => {}
             _ => findings.add(
@@ -39,6 +43,33 @@ pub(super) fn read_steps(
         }
     }
     read
+}
+
+/// Checks the keys at the top of a pipeline; those that have been used up are not there any more.
+fn check_top(pipeline: &Table, findings: &mut Findings) {
+    for (name, entry) in in_order(pipeline).into_iter().filter(|(name, _)| *name != "stage") {
+        let near = did_you_mean(name, ["stage", "params", "extends"]);
+        let message = format!("unknown key {}{near}", quoted(name));
+        let help = "a pipeline has `[stage.NAME]` tables, `[params]` and `extends`";
+        findings.add(&entry.key, Problem::new(message).help(help));
+    }
+    match pipeline.get("stage").map(|entry| (&entry.node.value, entry)) {
+        Some((Value::Table(table), _)) if !table.is_empty() => {}
+        Some((Value::Faulty, _)) => {}
+        Some((Value::Table(_), entry)) => {
+            findings.add_absence(&entry.key, Problem::new("the pipeline has no steps"));
+        }
+        Some((_, entry)) => {
+            let message = format!("`stage` must be a table, not {}", entry.node.describe());
+            let help = "write `[stage.NAME]` for each step";
+            findings.add(&entry.node.span, Problem::new(message).help(help));
+        }
+        None => {
+            let problem = Problem::new("the pipeline has no steps");
+            findings
+                .add_absence(&findings.file(), problem.help("write `[stage.NAME]` for each step"));
+        }
+    }
 }
 
 /// The entries of the table `stage`, in file order.
@@ -74,23 +105,31 @@ fn read_step(
     table: &Table,
     steps: &inputs::Steps<'_>,
     around: &Surroundings<'_>,
+    schemas: &mut Schemas,
     findings: &mut Findings,
 ) -> Option<Step> {
     let before = findings.count();
-    let kind = read_kind(name, entry, table, around.kinds, findings)?;
+    let kind = read_kind(name, entry, table, steps, around.kinds, findings)?;
     let wired = inputs::read_inputs(name, entry, kind, table.get("inputs"), steps, findings);
     let mut own = table.clone();
     own.remove("kind");
     own.remove("inputs");
-    let own = Entry {
+    let mut own = Entry {
         key: entry.key.clone(),
         order: entry.order,
         node: Node { span: entry.node.span.clone(), value: Value::Table(own) },
     };
-    let stage = parameters::read_parameters(name, kind, &own, findings)?;
+    let ahead = findings.count();
+    let written = validate(name, &mut own, schemas.of(kind), findings).sources;
+    let is_whole = findings.count() == ahead;
     let mut needs = wired.needs;
+    let Some(stage) = parameters::read_parameters(name, kind, &mut own, is_whole, findings) else {
+        parameters::check_sources(&own, &written, &written, steps, around, findings);
+        return None;
+    };
     let reads = stage.reads();
-    needs.extend(parameters::check_sources(&own, &reads, steps, around, findings));
+    let places = parameters::places_of_reads(&own, &reads);
+    needs.extend(parameters::check_sources(&own, &places, &places, steps, around, findings));
     parameters::complain(name, &own, stage.check(), findings);
     (findings.count() == before).then(|| Step {
         name: name.to_owned(),
@@ -106,6 +145,7 @@ fn read_kind(
     name: &str,
     entry: &Entry,
     table: &Table,
+    steps: &inputs::Steps<'_>,
     kinds: &'static [Kind],
     findings: &mut Findings,
 ) -> Option<&'static Kind> {
@@ -115,7 +155,11 @@ fn read_kind(
         let near = table.keys().find(|key| crate::suggest::nearest(key, ["kind"]).is_some());
         let near = near.map(|key| format!(", but {}", quoted(key))).unwrap_or_default();
         let message = format!("step {} has no `kind`{near}", quoted(name));
-        findings.add_absence(&entry.key, Problem::new(message).help(list));
+        let mut problem = Problem::new(message);
+        if let Some(other) = steps.near(name) {
+            problem = problem.help(format!("there is a step `{other}`"));
+        }
+        findings.add_absence(&entry.key, problem.help(list));
         return None;
     };
     match &written.node.value {

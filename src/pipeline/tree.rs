@@ -62,6 +62,24 @@ impl Node {
         }
     }
 
+    /// The value below a key or an index.
+    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(table) => table.get(name).map(|entry| &entry.node),
+            Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+            _ => None,
+        }
+    }
+
+    /// The value below a key or an index, to change.
+    pub(super) fn child_mut(&mut self, name: &str) -> Option<&mut Self> {
+        match &mut self.value {
+            Value::Table(table) => table.get_mut(name).map(|entry| &mut entry.node),
+            Value::Array(items) => items.get_mut(name.parse::<usize>().ok()?),
+            _ => None,
+        }
+    }
+
     pub(super) fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
