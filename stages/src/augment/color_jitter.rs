@@ -3,27 +3,32 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, check_number};
+use super::{Augmentation, check_highest};
 use crate::data::Picture;
 use crate::kind::Complaint;
+use crate::number::NonNegative;
 use crate::rng::Random;
 
 /// Changes brightness, contrast, saturation and hue, in random order, as torchvision's `ColorJitter`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct ColorJitter {
-    /// The factor lies in 1 - this to 1 + this (and is not negative).
-    #[serde(default)]
-    brightness: f64,
-    /// The factor lies in 1 - this to 1 + this (and is not negative).
-    #[serde(default)]
-    contrast: f64,
-    /// The factor lies in 1 - this to 1 + this (and is not negative).
-    #[serde(default)]
-    saturation: f64,
+    /// The factor lies in 1 - this to 1 + this, and is never below 0.
+    #[serde(default = "none")]
+    brightness: NonNegative,
+    /// The factor lies in 1 - this to 1 + this, and is never below 0.
+    #[serde(default = "none")]
+    contrast: NonNegative,
+    /// The factor lies in 1 - this to 1 + this, and is never below 0.
+    #[serde(default = "none")]
+    saturation: NonNegative,
     /// The shift lies in minus this to this, as a part of the colour circle; at most 0.5.
-    #[serde(default)]
-    hue: f64,
+    #[serde(default = "none")]
+    hue: NonNegative,
+}
+
+fn none() -> NonNegative {
+    NonNegative::new(0.0)
 }
 
 impl Augmentation for ColorJitter {
@@ -31,14 +36,16 @@ impl Augmentation for ColorJitter {
         let mut order = [0, 1, 2, 3];
         random.shuffle(&mut order);
         let mut factor = |spread: f64| random.between((1.0 - spread).max(0.0), 1.0 + spread) as f32;
-        let factors = [self.brightness, self.contrast, self.saturation].map(&mut factor);
-        let shift = random.between(-self.hue, self.hue) as f32;
+        let [brightness, contrast, saturation, hue] =
+            [self.brightness, self.contrast, self.saturation, self.hue].map(NonNegative::get);
+        let factors = [brightness, contrast, saturation].map(&mut factor);
+        let shift = random.between(-hue, hue) as f32;
         for part in order {
             match part {
-                0 if self.brightness > 0.0 => brighten(&mut picture, factors[0]),
-                1 if self.contrast > 0.0 => contrast(&mut picture, factors[1]),
-                2 if self.saturation > 0.0 => saturate(&mut picture, factors[2]),
-                3 if self.hue > 0.0 => shift_hue(&mut picture, shift),
+                0 if brightness > 0.0 => brighten(&mut picture, factors[0]),
+                1 if contrast > 0.0 => spread(&mut picture, factors[1]),
+                2 if saturation > 0.0 => saturate(&mut picture, factors[2]),
+                3 if hue > 0.0 => shift_hue(&mut picture, shift),
                 _ => {}
             }
         }
@@ -46,18 +53,7 @@ impl Augmentation for ColorJitter {
     }
 
     fn check(&self) -> Vec<Complaint> {
-        let number = |name: &str, value: f64, high: f64| {
-            check_number(&format!("color-jitter.{name}"), value, 0.0, high)
-        };
-        [
-            number("brightness", self.brightness, f64::INFINITY),
-            number("contrast", self.contrast, f64::INFINITY),
-            number("saturation", self.saturation, f64::INFINITY),
-            number("hue", self.hue, 0.5),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        check_highest("color-jitter.hue", self.hue, 0.5).into_iter().collect()
     }
 }
 
@@ -76,7 +72,7 @@ fn brighten(picture: &mut Picture, factor: f32) {
 }
 
 /// Moves every number away from the mean grey of the picture.
-fn contrast(picture: &mut Picture, factor: f32) {
+fn spread(picture: &mut Picture, factor: f32) {
     let sum: f64 = picture.pixels.chunks_exact(3).map(|pixel| f64::from(grey(pixel))).sum();
     let mean = (sum / (picture.height * picture.width) as f64) as f32;
     picture.pixels.iter_mut().for_each(|value| *value = blend(*value, mean, factor));
@@ -135,7 +131,24 @@ fn red_green_blue(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
 #[cfg(test)]
 mod tests {
     use super::super::tests::noise;
-    use super::{brighten, contrast, saturate, shift_hue};
+    use super::{brighten, saturate, shift_hue, spread};
+    use crate::data::Picture;
+    use crate::data::golden::{check_picture, picture, starting_with};
+
+    #[test]
+    fn pixels_are_those_of_torchvision() {
+        let check = |name: &str, change: fn(&mut Picture, f32)| {
+            for (factor, want) in starting_with(name) {
+                let mut changed = picture();
+                change(&mut changed, factor.parse().unwrap());
+                check_picture(&format!("{name}{factor}"), &changed, &want, 2e-6);
+            }
+        };
+        check("brightness ", brighten);
+        check("contrast ", spread);
+        check("saturation ", saturate);
+        check("hue ", shift_hue);
+    }
 
     #[test]
     fn hue_goes_around_the_circle() {
@@ -159,7 +172,7 @@ mod tests {
         brighten(&mut dark, 0.0);
         assert!(dark.pixels.iter().all(|&x| x == 0.0));
         let mut flat = noise(4, 4, 1);
-        contrast(&mut flat, 0.0);
+        spread(&mut flat, 0.0);
         assert!(flat.pixels.iter().all(|&x| x == flat.pixels[0]));
         let mut grey = noise(4, 4, 1);
         saturate(&mut grey, 0.0);

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Rectangle, check_interval, check_number};
+use super::{Augmentation, Rectangle, check_interval};
 use crate::data::Picture;
 use crate::kind::Complaint;
+use crate::number::Probability;
 use crate::rng::Random;
 
 /// Covers a random rectangle, as torchvision's `RandomErasing` (Zhong et al. 2017, "Random Erasing
@@ -13,9 +14,9 @@ use crate::rng::Random;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Erasing {
-    /// How often, from 0 to 1.
+    /// How often.
     #[serde(default = "half")]
-    probability: f64,
+    probability: Probability,
     /// The lowest and highest share of the area, above 0 and at most 1.
     #[serde(default = "default_scale")]
     scale: [f64; 2],
@@ -35,11 +36,11 @@ enum Fill {
     #[default]
     Noise,
     /// One grey, from 0 (black) to 1 (white): `{ grey = 0.5 }`.
-    Grey(f64),
+    Grey(Probability),
 }
 
-fn half() -> f64 {
-    0.5
+fn half() -> Probability {
+    Probability::new(0.5)
 }
 
 fn default_scale() -> [f64; 2] {
@@ -52,14 +53,14 @@ fn default_ratio() -> [f64; 2] {
 
 impl Augmentation for Erasing {
     fn apply(&self, mut picture: Picture, random: &mut Random) -> Picture {
-        if random.chance(self.probability)
+        if random.chance(self.probability.get())
             && let Some(part) = self.draw(picture.height, picture.width, random)
         {
             for y in part.top..part.top + part.height {
                 let start = 3 * (y * picture.width + part.left);
                 let row = &mut picture.pixels[start..start + 3 * part.width];
                 match self.fill {
-                    Fill::Grey(grey) => row.fill(grey as f32),
+                    Fill::Grey(grey) => row.fill(grey.get() as f32),
                     Fill::Noise => row.fill_with(|| random.below(256) as f32 / 255.0),
                 }
             }
@@ -68,19 +69,9 @@ impl Augmentation for Erasing {
     }
 
     fn check(&self) -> Vec<Complaint> {
-        let grey = match self.fill {
-            Fill::Noise => None,
-            Fill::Grey(grey) => check_number("erasing.fill.grey", grey, 0.0, 1.0),
-        };
-        [
-            check_number("erasing.probability", self.probability, 0.0, 1.0),
-            check_interval("erasing.scale", self.scale, 1.0),
-            check_interval("erasing.ratio", self.ratio, f64::INFINITY),
-            grey,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let scale = check_interval("erasing.scale", self.scale, 1.0);
+        let ratio = check_interval("erasing.ratio", self.ratio, f64::INFINITY);
+        scale.into_iter().chain(ratio).collect()
     }
 }
 
@@ -110,6 +101,7 @@ impl Erasing {
 mod tests {
     use super::super::tests::noise;
     use super::{Augmentation, Erasing, Fill, default_ratio, default_scale};
+    use crate::number::Probability;
     use crate::rng::Random;
 
     /// The means are those of 20,000 draws of torchvision's `RandomErasing.get_params`.
@@ -131,9 +123,9 @@ mod tests {
 
     #[test]
     fn one_whole_rectangle_is_covered() {
-        let grey = Fill::Grey(0.123);
+        let grey = Fill::Grey(Probability::new(0.123));
         let erasing = Erasing {
-            probability: 1.0,
+            probability: Probability::new(1.0),
             scale: default_scale(),
             ratio: default_ratio(),
             fill: grey,
@@ -155,7 +147,7 @@ mod tests {
     #[test]
     fn noise_differs_from_pixel_to_pixel() {
         let erasing =
-            Erasing { probability: 1.0, scale: [0.5, 0.5], ratio: [1.0, 1.0], fill: Fill::Noise };
+            Erasing { probability: Probability::new(1.0), scale: [0.5, 0.5], ratio: [1.0, 1.0], fill: Fill::Noise };
         let before = noise(30, 30, 1);
         let after = erasing.apply(before.clone(), &mut Random::new(2, "erasing", &[]));
         let changed = after.pixels.iter().zip(&before.pixels).filter(|(a, b)| a != b).count();

@@ -9,6 +9,7 @@ mod rotation;
 use crate::choices::choices;
 use crate::data::Picture;
 use crate::kind::Complaint;
+use crate::number::NonNegative;
 use crate::rng::Random;
 
 /// A random change to a training image that keeps its size and what it shows.
@@ -16,9 +17,11 @@ pub(crate) trait Augmentation {
     /// Returns the picture changed as `random` decides: of the same size, numbers in 0..=1.
     fn apply(&self, picture: Picture, random: &mut Random) -> Picture;
 
-    /// Returns what is wrong with the parameters; names start with that of the augmentation, e.g.
-    /// `flip.probability`.
-    fn check(&self) -> Vec<Complaint>;
+    /// Returns what is wrong with the parameters beyond what their types say; names start with that
+    /// of the augmentation, e.g. `erasing.scale`.
+    fn check(&self) -> Vec<Complaint> {
+        Vec::new()
+    }
 }
 
 choices! {
@@ -46,7 +49,7 @@ pub(crate) fn apply_all(
     augmentations.iter().fold(picture, |picture, one| one.apply(picture, random))
 }
 
-/// Returns what is wrong with a list that is the parameter `name`, e.g. `augment.0.flip.probability`.
+/// Returns what is wrong with a list that is the parameter `name`, e.g. `augment.0.erasing.scale`.
 pub(crate) fn check_all(name: &str, augmentations: &[AnyAugmentation]) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (position, one) in augmentations.iter().enumerate() {
@@ -71,15 +74,12 @@ fn check_interval(parameter: &str, [low, high]: [f64; 2], highest: f64) -> Optio
     })
 }
 
-/// Complains of a number outside `low..=high`.
-fn check_number(parameter: &str, value: f64, low: f64, high: f64) -> Option<Complaint> {
-    (!(low..=high).contains(&value)).then(|| Complaint {
+/// Complains of a number above the highest.
+fn check_highest(parameter: &str, value: NonNegative, highest: f64) -> Option<Complaint> {
+    (value.get() > highest).then(|| Complaint {
         parameter: parameter.to_owned(),
-        message: format!("{value} is out of range"),
-        help: Some(match high.is_finite() {
-            true => format!("a number from {low} to {high}"),
-            false => format!("a number of at least {low}"),
-        }),
+        message: format!("{} is out of range", value.get()),
+        help: Some(format!("a number from 0 to {highest}")),
     })
 }
 
@@ -134,11 +134,11 @@ pub(crate) mod tests {
         assert_eq!(all.len(), 5);
         assert!(check_all("augment", &all).is_empty());
         let wrong = parse(
-            "augment = [{ flip = { probability = 1.5 } }, { erasing = { scale = [0.3, 0.1] } }]",
+            "augment = [{ rotation = { degrees = 181 } }, { erasing = { scale = [0.3, 0.1] } }]",
         );
         let names: Vec<_> =
             check_all("augment", &wrong).into_iter().map(|one| one.parameter).collect();
-        assert_eq!(names, ["augment.0.flip.probability", "augment.1.erasing.scale"]);
+        assert_eq!(names, ["augment.0.rotation.degrees", "augment.1.erasing.scale"]);
     }
 
     proptest! {

@@ -132,7 +132,18 @@ fn stretch(picture: Picture, part: Rectangle) -> Picture {
 mod tests {
     use super::super::tests::noise;
     use super::{RandomResizedCrop, Rectangle, default_ratio, default_scale, stretch};
+    use crate::data::golden::{check_picture, picture, starting_with};
     use crate::rng::Random;
+
+    #[test]
+    fn pixels_are_those_of_torchvision() {
+        for (part, want) in starting_with("crop ") {
+            let numbers: Vec<usize> = part.split(' ').map(|one| one.parse().unwrap()).collect();
+            let [top, left, height, width] = numbers[..] else { panic!("{part}") };
+            let stretched = stretch(picture(), Rectangle { top, left, height, width });
+            check_picture(&part, &stretched, &want, 1e-6);
+        }
+    }
 
     /// The means are those of 20,000 draws of torchvision's `RandomResizedCrop.get_params`.
     #[test]

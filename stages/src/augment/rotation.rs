@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, check_number};
+use super::{Augmentation, check_highest};
 use crate::data::Picture;
 use crate::kind::Complaint;
+use crate::number::{NonNegative, Probability};
 use crate::rng::Random;
 
 /// Turns by a random angle about the centre, bilinear, as torchvision's `RandomRotation`. What was
@@ -14,22 +15,24 @@ use crate::rng::Random;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Rotation {
     /// The largest angle either way, from 0 to 180.
-    degrees: f64,
+    degrees: NonNegative,
     /// The grey of what was outside, from 0 (black) to 1 (white).
-    #[serde(default)]
-    fill: f64,
+    #[serde(default = "black")]
+    fill: Probability,
+}
+
+fn black() -> Probability {
+    Probability::new(0.0)
 }
 
 impl Augmentation for Rotation {
     fn apply(&self, picture: Picture, random: &mut Random) -> Picture {
-        let angle = random.between(-self.degrees, self.degrees);
-        if angle == 0.0 { picture } else { turn(&picture, angle, self.fill as f32) }
+        let angle = random.between(-self.degrees.get(), self.degrees.get());
+        if angle == 0.0 { picture } else { turn(&picture, angle, self.fill.get() as f32) }
     }
 
     fn check(&self) -> Vec<Complaint> {
-        let degrees = check_number("rotation.degrees", self.degrees, 0.0, 180.0);
-        let fill = check_number("rotation.fill", self.fill, 0.0, 1.0);
-        degrees.into_iter().chain(fill).collect()
+        check_highest("rotation.degrees", self.degrees, 180.0).into_iter().collect()
     }
 }
 
@@ -79,6 +82,15 @@ fn sample(picture: &Picture, x: f32, y: f32, fill: f32) -> [f32; 3] {
 mod tests {
     use super::super::tests::noise;
     use super::turn;
+    use crate::data::golden::{check_picture, picture, starting_with};
+
+    #[test]
+    fn pixels_are_those_of_torchvision() {
+        for (degrees, want) in starting_with("rotation ") {
+            let turned = turn(&picture(), degrees.parse().unwrap(), 0.0);
+            check_picture(&degrees, &turned, &want, 1e-5);
+        }
+    }
 
     #[test]
     fn a_quarter_turn_is_counter_clockwise() {

@@ -1,14 +1,24 @@
 //! Image sets on disk and in memory.
 
+mod decode;
 mod embeddings;
+#[cfg(test)]
+pub(crate) mod golden;
 mod images;
+mod listing;
 mod picture;
+mod resize;
 mod shard_file;
 mod shard_writer;
 mod shards;
+mod statistics;
 
+pub(crate) use decode::decode;
 pub(crate) use embeddings::{EmbeddingFacts, EmbeddingRow, Embeddings};
 pub(crate) use images::Images;
+pub(crate) use listing::{Layout, Listing, list};
 pub(crate) use picture::Picture;
+pub(crate) use resize::{Filter, Fit, Scaler};
 pub(crate) use shard_writer::ShardWriter;
 pub(crate) use shards::{Entry, Shards, Skipped};
+pub(crate) use statistics::{Statistics, Sums};

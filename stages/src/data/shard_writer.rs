@@ -84,6 +84,11 @@ impl ShardWriter {
         self.facts.skipped.push(Skipped { path, error });
     }
 
+    /// How many images were left out so far.
+    pub(crate) fn skipped(&self) -> usize {
+        self.facts.skipped.len()
+    }
+
     /// Completes the directory.
     ///
     /// # Errors

@@ -1,11 +1,17 @@
 //! Every kind of stage, one file each, and the table that makes them known.
 
 mod command;
+mod preprocess;
+mod stats;
 
 use crate::kind::Kind;
 
 /// Every kind of stage, in the order in which a pipeline usually has them.
-pub const KINDS: &[Kind] = &[Kind::of::<command::Command>()];
+pub const KINDS: &[Kind] = &[
+    Kind::of::<preprocess::Preprocess>(),
+    Kind::of::<stats::Stats>(),
+    Kind::of::<command::Command>(),
+];
 
 /// Finds a kind by its name in pipeline files.
 #[must_use]
