@@ -146,8 +146,12 @@ mod tests {
 
     #[test]
     fn noise_differs_from_pixel_to_pixel() {
-        let erasing =
-            Erasing { probability: Probability::new(1.0), scale: [0.5, 0.5], ratio: [1.0, 1.0], fill: Fill::Noise };
+        let erasing = Erasing {
+            probability: Probability::new(1.0),
+            scale: [0.5, 0.5],
+            ratio: [1.0, 1.0],
+            fill: Fill::Noise,
+        };
         let before = noise(30, 30, 1);
         let after = erasing.apply(before.clone(), &mut Random::new(2, "erasing", &[]));
         let changed = after.pixels.iter().zip(&before.pixels).filter(|(a, b)| a != b).count();

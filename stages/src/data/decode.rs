@@ -103,7 +103,10 @@ mod tests {
     use super::{decode, jpeg_ends};
 
     fn files() -> Vec<(String, Vec<u8>)> {
-        starting_with("file.").into_iter().map(|(name, view)| (name, view.data().to_vec())).collect()
+        starting_with("file.")
+            .into_iter()
+            .map(|(name, view)| (name, view.data().to_vec()))
+            .collect()
     }
 
     #[test]
@@ -118,7 +121,10 @@ mod tests {
             let mean = apart.map(f64::from).sum::<f64>() / want.data().len() as f64;
             // Two decoders of JPEG may round differently; of the others not.
             let (highest, middle) = if name.ends_with(".jpg") { (4, 0.6) } else { (0, 0.0) };
-            assert!(most <= highest && mean <= middle, "{name}: {most} at most, {mean:.3} on average");
+            assert!(
+                most <= highest && mean <= middle,
+                "{name}: {most} at most, {mean:.3} on average"
+            );
         }
     }
 
@@ -150,7 +156,9 @@ mod tests {
     fn an_end_marker_inside_a_segment_is_not_the_end() {
         let thumbnail = [0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD8, 0xFF, 0xD9];
         assert!(!jpeg_ends(&thumbnail));
-        assert!(jpeg_ends(&[&thumbnail[..], &[0xFF, 0xDA, 0, 2, 7, 0xFF, 0, 0xFF, 0xD3, 0xFF, 0xD9]].concat()));
+        assert!(jpeg_ends(
+            &[&thumbnail[..], &[0xFF, 0xDA, 0, 2, 7, 0xFF, 0, 0xFF, 0xD3, 0xFF, 0xD9]].concat()
+        ));
     }
 
     proptest! {

@@ -36,7 +36,8 @@ pub(crate) fn check_picture(name: &str, picture: &Picture, want: &TensorView<'_>
     assert_eq!(want.shape(), [3, picture.height, picture.width], "{name}");
     let area = picture.height * picture.width;
     for (number, bytes) in want.data().as_chunks::<4>().0.iter().enumerate() {
-        let (want, got) = (f32::from_le_bytes(*bytes), picture.pixels[3 * (number % area) + number / area]);
+        let (want, got) =
+            (f32::from_le_bytes(*bytes), picture.pixels[3 * (number % area) + number / area]);
         assert!((got - want).abs() <= tolerance, "{name}: {got} is not {want} at {number}");
     }
 }
