@@ -1,8 +1,8 @@
 //! A small process that outlives a killed run just long enough to end what the run left behind.
 //!
 //! A worker asks the kernel to die with its parent, but the programs that a worker started do not.
-//! So the run tells its guard every process group it starts. When the run ends in whatever way, its
-//! end of the pipe closes, and the guard kills each group that was not released before.
+//! So the run tells its guard every session it starts. When the run ends in whatever way, its end of
+//! the pipe closes, and the guard ends each session that was not released before.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
@@ -10,7 +10,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Mutex;
 
-use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 /// The name of the hidden subcommand that [`run`] serves.
@@ -35,20 +34,20 @@ impl Guard {
         Ok(Self { pipe: Some(Mutex::new(pipe)), process })
     }
 
-    /// Has a process group killed should the run end before it is released.
-    pub(crate) fn watch(&self, group: Pid) -> io::Result<()> {
-        self.tell('+', group)
+    /// Has a session ended should the run end before it is released.
+    pub(crate) fn watch(&self, session: Pid) -> io::Result<()> {
+        self.tell('+', session)
     }
 
-    /// Forgets a group; must come before its leader is reaped, when its number may be used again.
-    pub(crate) fn release(&self, group: Pid) -> io::Result<()> {
-        self.tell('-', group)
+    /// Forgets a session; must come before its leader is reaped, when its number may be used again.
+    pub(crate) fn release(&self, session: Pid) -> io::Result<()> {
+        self.tell('-', session)
     }
 
-    fn tell(&self, sign: char, group: Pid) -> io::Result<()> {
+    fn tell(&self, sign: char, session: Pid) -> io::Result<()> {
         let pipe = self.pipe.as_ref().expect("open until dropped");
         let mut pipe = pipe.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        pipe.write_all(format!("{sign}{group}\n").as_bytes())
+        pipe.write_all(format!("{sign}{session}\n").as_bytes())
     }
 }
 
@@ -61,17 +60,16 @@ impl Drop for Guard {
     }
 }
 
-/// The guard's side: listens on `input` until its end, then kills every group still watched.
+/// The guard's side: listens on `input` until its end, then ends every session still watched.
 ///
 /// # Errors
 ///
-/// When reading fails; the groups are killed all the same.
+/// When reading fails; the sessions are ended all the same.
 pub fn run(input: impl BufRead) -> io::Result<()> {
     let mut watched = BTreeSet::new();
     let result = listen(input, &mut watched);
-    for group in watched {
-        // A group that is gone by now is what was wanted.
-        killpg(Pid::from_raw(group), Signal::SIGKILL).ok();
+    for session in watched {
+        crate::session::end(Pid::from_raw(session));
     }
     result
 }
@@ -79,12 +77,12 @@ pub fn run(input: impl BufRead) -> io::Result<()> {
 fn listen(input: impl BufRead, watched: &mut BTreeSet<i32>) -> io::Result<()> {
     for line in input.lines() {
         let line = line?;
-        // A line torn by the end of the run names a group that was never told its work.
-        let Some((sign, group)) = line.split_at_checked(1) else { continue };
-        let Ok(group @ 2..) = group.parse::<i32>() else { continue };
+        // A line torn by the end of the run names a session that was never told its work.
+        let Some((sign, session)) = line.split_at_checked(1) else { continue };
+        let Ok(session @ 2..) = session.parse::<i32>() else { continue };
         match sign {
-            "+" => watched.insert(group),
-            _ => watched.remove(&group),
+            "+" => watched.insert(session),
+            _ => watched.remove(&session),
         };
     }
     Ok(())
@@ -102,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watched_group_dies_with_the_pipe() {
+    fn a_watched_session_dies_with_the_pipe() {
         let mut sleeper =
             std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         run(format!("+{}\n", sleeper.id()).as_bytes()).unwrap();

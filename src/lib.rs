@@ -1,11 +1,20 @@
 //! The engine of `pipe`; never prints.
 
+mod attempt;
+mod check;
+pub mod event;
+pub mod executor;
+mod freshness;
 pub mod guard;
 mod pipeline;
 mod plan;
+pub mod preview;
 mod problem;
 mod process;
+mod reason;
+mod scheduler;
 pub mod schema;
+mod session;
 mod source_map;
 mod suggest;
 pub mod worker;
@@ -13,3 +22,4 @@ pub mod worker;
 pub use pipeline::{Need, Pipeline, Step};
 pub use plan::{Plan, StepId};
 pub use problem::{Place, Problem, Problems};
+pub use reason::Reason;

@@ -1,10 +1,184 @@
 //! A step's worker from outside: start it, hear it, stop it, know how it ended.
 
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use stages::Report;
+
+use crate::guard::Guard;
+use crate::session;
+use crate::worker::{self, Job, Message, Usage};
+
+/// How a worker ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The stage returned, with an error or without.
+    Returned {
+        /// What went wrong.
+        error: Option<String>,
+        /// What it used.
+        usage: Usage,
+    },
+    /// The process ended before the stage returned.
+    Died(ExitStatus),
+}
+
+/// The workers of a run: started, stopped and never left behind.
+#[derive(Default)]
+pub(crate) struct Workers {
+    guard: OnceLock<Guard>,
+    starting: Mutex<()>,
+    running: Mutex<BTreeMap<usize, Pid>>,
+    stopping: AtomicBool,
+}
+
+impl Workers {
+    /// Runs one job to its end in a process of its own, in `directory`, with its log in `log`.
+    pub(crate) fn run(
+        &self,
+        step: usize,
+        job: &Job,
+        directory: &Path,
+        log: File,
+        mut hear: impl FnMut(Report),
+    ) -> io::Result<End> {
+        let guard = self.guard()?;
+        let mut child = this_program(worker::SUBCOMMAND)
+            .current_dir(directory)
+            .env("RAYON_NUM_THREADS", job.threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()?;
+        let id = i32::try_from(child.id()).expect("the system's own process ids fit");
+        let process = Pid::from_raw(id);
+        lock(&self.running).insert(step, process);
+        // Only a worker that was told its job can start anything, and by then it is watched.
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let told = guard.watch(process).and_then(|()| stdin.write_all(&serde_json::to_vec(job)?));
+        drop(stdin);
+        if self.stopping.load(Ordering::SeqCst) {
+            kill(process, Signal::SIGTERM).ok();
+        }
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let end = listen(stdout, &mut hear);
+
+        // Until it is reaped its number is its own, so everything it started can be found by it.
+        wait_unreaped(process)?;
+        let returned = matches!(end, Ok(Some(_)));
+        if !returned {
+            session::end(process);
+        }
+        lock(&self.running).remove(&step);
+        guard.release(process)?;
+        let status = child.wait()?;
+        match end? {
+            Some((error, usage)) if status.code().is_some() => Ok(End::Returned { error, usage }),
+            // How a worker died says more than that its pipe broke.
+            _ if status.signal().is_some() => Ok(End::Died(status)),
+            _ => told.map(|()| End::Died(status)),
+        }
+    }
+
+    /// Asks every worker to stop, those included that are about to start.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for process in lock(&self.running).values() {
+            kill(*process, Signal::SIGTERM).ok();
+        }
+    }
+
+    /// Kills every worker with all it started.
+    pub(crate) fn kill(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for process in lock(&self.running).values() {
+            kill(*process, Signal::SIGKILL).ok();
+            session::end(*process);
+        }
+    }
+
+    fn guard(&self) -> io::Result<&Guard> {
+        let _one = lock(&self.starting);
+        if self.guard.get().is_none() {
+            // The lock makes this the only thread that sets it.
+            self.guard.set(Guard::start()?).ok();
+        }
+        Ok(self.guard.get().expect("set above"))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hands on reports until the worker ends; returns what it said last.
+fn listen(
+    mut stdout: impl BufRead,
+    hear: &mut impl FnMut(Report),
+) -> io::Result<Option<(Option<String>, Usage)>> {
+    let mut end = None;
+    let mut line = Vec::new();
+    while stdout.read_until(b'\n', &mut line)? > 0 {
+        match serde_json::from_slice(&line) {
+            Ok(Message::Report(report)) => hear(report),
+            Ok(Message::End { error, usage }) => end = Some((error, usage)),
+            // The last line of a worker that was killed while it wrote.
+            Err(error) => tracing::debug!("a message of a worker is not understood: {error}"),
+        }
+        line.clear();
+    }
+    Ok(end)
+}
+
+#[cfg(target_os = "linux")]
+fn wait_unreaped(process: Pid) -> io::Result<()> {
+    use nix::errno::Errno;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    loop {
+        match waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Elsewhere a worker's number may be used again between its end and its release, for a moment.
+#[cfg(not(target_os = "linux"))]
+fn wait_unreaped(_: Pid) -> io::Result<()> {
+    Ok(())
+}
+
+impl End {
+    /// Says in words how a process died.
+    pub(crate) fn describe(status: ExitStatus) -> String {
+        let Some(number) = status.signal() else {
+            let code = status.code().unwrap_or_default();
+            return format!("its process ended with code {code} before the stage returned");
+        };
+        let name = Signal::try_from(number)
+            .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned());
+        let meaning = match Signal::try_from(number) {
+            Ok(Signal::SIGKILL) => " (most likely the system ran out of memory)",
+            Ok(Signal::SIGSEGV | Signal::SIGBUS) => " (it touched memory that is not its own)",
+            Ok(Signal::SIGILL) => " (the processor does not know an instruction)",
+            Ok(Signal::SIGABRT) => " (it gave up by itself)",
+            _ => "",
+        };
+        format!("its process was killed by {name}{meaning}")
+    }
+}
 
 /// Starts a hidden subcommand of the very program that runs now, even if its file was replaced.
 pub(crate) fn this_program(subcommand: &str) -> Command {
-    let running = std::path::Path::new("/proc/self/exe");
+    let running = Path::new("/proc/self/exe");
     let path = match std::env::current_exe() {
         Ok(path) if !running.exists() => path,
         _ => running.to_owned(),
@@ -12,4 +186,28 @@ pub(crate) fn this_program(subcommand: &str) -> Command {
     let mut command = Command::new(path);
     command.arg(subcommand);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deaths_are_named() {
+        let check = |raw: i32, expected: &str| {
+            let told = End::describe(ExitStatus::from_raw(raw));
+            assert!(told.contains(expected), "{told}");
+        };
+        check(11, "killed by SIGSEGV");
+        check(9, "killed by SIGKILL (most likely the system ran out of memory)");
+        check(3 << 8, "code 3");
+    }
+
+    #[test]
+    fn a_torn_last_message_is_no_end() {
+        let text = "{\"report\":{\"measure\":{\"name\":\"a\",\"value\":1.0}}}\n{\"end\":{\"err";
+        let mut heard = Vec::new();
+        let end = listen(text.as_bytes(), &mut |report| heard.push(report)).unwrap();
+        assert_eq!((end, heard.len()), (None, 1));
+    }
 }

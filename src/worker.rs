@@ -81,6 +81,9 @@ pub fn run() -> anyhow::Result<bool> {
     // Standard output belongs to whatever the stage starts; messages go where only we can write.
     let channel = io::stdout().as_fd().try_clone_to_owned().context("cannot copy stdout")?;
     nix::unistd::dup2_stdout(io::stderr()).context("cannot redirect stdout to the log")?;
+    // In a session of its own, Ctrl-C in the terminal reaches the run alone, and whatever the stage
+    // starts can be found.
+    nix::unistd::setsid().context("cannot start a session")?;
     die_with_parent()?;
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).context("cannot read the job")?;

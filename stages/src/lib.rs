@@ -2,6 +2,7 @@
 
 mod choices;
 pub mod context;
+pub mod device;
 mod kind;
 pub mod kinds;
 

@@ -1,0 +1,277 @@
+//! One step run once: locked, begun, worked on in its own process, checked again, committed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use cache::{KeyLock, Manifest, Pending, Record, StoreError};
+use serde_json::{Value, json};
+use stages::{DeviceChoice, Report};
+
+use crate::check::{Made, Stale, Surroundings};
+use crate::event::Event;
+use crate::plan::StepId;
+use crate::process::{End, Workers};
+use crate::reason::Reason;
+use crate::worker::{Job, Usage};
+
+/// How much of the end of a log is read for its last lines, in bytes.
+const TAIL_BYTES: u64 = 4096;
+/// How many of its last lines are shown.
+const TAIL_LINES: usize = 10;
+
+/// One try to make the result of a step.
+pub(crate) struct Attempt<'a> {
+    pub(crate) around: Surroundings<'a>,
+    pub(crate) id: StepId,
+    pub(crate) stale: Stale,
+    /// Where its inputs lie.
+    pub(crate) inputs: BTreeMap<String, Vec<PathBuf>>,
+    /// Where the results lie that its parameters mention.
+    pub(crate) steps: BTreeMap<String, PathBuf>,
+    pub(crate) device: DeviceChoice,
+    pub(crate) threads: usize,
+    pub(crate) workers: &'a Workers,
+    /// Set when the run was asked to stop.
+    pub(crate) cancelled: &'a AtomicBool,
+    pub(crate) tell: &'a (dyn Fn(Event) + Sync),
+}
+
+/// How a try ended.
+pub(crate) enum Ended {
+    /// Another run made the same result meanwhile.
+    Fresh(Made),
+    /// The result is there.
+    Ran(Box<Ran>),
+    /// It is not.
+    Failed(Failed),
+    /// The run was stopped.
+    Cancelled,
+}
+
+/// A step that ran.
+pub(crate) struct Ran {
+    pub(crate) made: Made,
+    pub(crate) why: Vec<String>,
+    pub(crate) unchanged: bool,
+    pub(crate) unrepeatable: bool,
+    pub(crate) usage: Usage,
+}
+
+/// A step that failed.
+#[derive(Debug, Default)]
+pub(crate) struct Failed {
+    pub(crate) message: String,
+    pub(crate) log_tail: Vec<String>,
+    pub(crate) log: Option<PathBuf>,
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(Failed { message: error.to_string(), ..Failed::default() })
+    }
+}
+
+impl Attempt<'_> {
+    /// Runs it to its end.
+    pub(crate) fn run(self) -> Ended {
+        self.try_run().unwrap_or_else(|ended| ended)
+    }
+
+    fn try_run(&self) -> Result<Ended, Ended> {
+        let store = self.around.store;
+        let key = self.stale.basis.fingerprint.key();
+        let Some(lock) = self.lock()? else { return Ok(Ended::Cancelled) };
+        let forced = self.stale.reasons == [Reason::Forced];
+        if !forced && let Some(made) = self.around.find(&self.stale.basis, &mut Vec::new())? {
+            return Ok(Ended::Fresh(made));
+        }
+        let earlier = store.manifest(&key)?;
+        let last = store.latest(&self.around.plan.pipeline.name, self.name())?;
+        let pending = store.begin(lock)?;
+        let started = jiff::Timestamp::now();
+        let clock = Instant::now();
+        let (usage, measures) = self.work(&pending)?;
+        self.check_outside(&pending)?;
+        self.stale.basis.keep_listings(store)?;
+        let why = self.why();
+        let record = Record {
+            fingerprint: self.stale.basis.fingerprint.clone(),
+            measures,
+            facts: self.facts(started, clock.elapsed().as_secs_f64(), usage, &why),
+        };
+        let log = pending.log_path().to_owned();
+        let manifest = Arc::new(store.commit(pending, record).map_err(|error| {
+            let log = Some(log).filter(|log| log.exists());
+            Ended::Failed(Failed { message: error.to_string(), log_tail: Vec::new(), log })
+        })?);
+        let tree = store.tree(&manifest)?;
+        let same_files = |other: &Manifest| other.outputs == manifest.outputs;
+        Ok(Ended::Ran(Box::new(Ran {
+            why,
+            unchanged: last.as_ref().is_some_and(same_files),
+            unrepeatable: forced && !earlier.as_ref().is_none_or(same_files),
+            usage,
+            made: Made { manifest, tree },
+        })))
+    }
+
+    fn name(&self) -> &str {
+        &self.around.plan.step(self.id).name
+    }
+
+    fn why(&self) -> Vec<String> {
+        self.stale.reasons.iter().map(ToString::to_string).collect()
+    }
+
+    /// Gets the right to make the result; waits while another run makes it.
+    fn lock(&self) -> Result<Option<KeyLock>, StoreError> {
+        let mut told = false;
+        self.around.store.lock(&self.stale.basis.fingerprint.key(), &mut || {
+            if !std::mem::replace(&mut told, true) {
+                (self.tell)(Event::Waiting { step: self.name().to_owned() });
+            }
+            match self.cancelled.load(Ordering::SeqCst) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+    }
+
+    /// Has a worker fill the output directory.
+    fn work(&self, pending: &Pending) -> Result<(Usage, BTreeMap<String, f64>), Ended> {
+        if self.cancelled.load(Ordering::SeqCst) {
+            return Err(Ended::Cancelled);
+        }
+        let step = self.around.plan.step(self.id);
+        let job = Job {
+            kind: step.kind.name.to_owned(),
+            parameters: step.stage.parameters(),
+            inputs: self.inputs.clone(),
+            steps: self.steps.clone(),
+            out: pending.out().to_owned(),
+            scratch: pending.scratch().to_owned(),
+            device: self.device,
+            threads: self.threads,
+            runner: std::process::id(),
+        };
+        let log_path = pending.log_path();
+        let log = File::create(log_path).map_err(|error| {
+            let message = format!("cannot write {}: {error}", log_path.display());
+            Ended::Failed(Failed { message, ..Failed::default() })
+        })?;
+        (self.tell)(Event::Started {
+            step: step.name.clone(),
+            key: pending.key().to_string(),
+            why: self.why(),
+            device: self.device.to_string(),
+            threads: self.threads,
+            resumes: fs::read_dir(pending.scratch()).is_ok_and(|mut files| files.next().is_some()),
+            log: log_path.to_owned(),
+        });
+        let mut measures = BTreeMap::new();
+        let end = self.workers.run(self.id.0, &job, self.around.root, log, |report| {
+            let step = step.name.clone();
+            (self.tell)(match report {
+                Report::Progress { done, total, unit, note } => {
+                    Event::Progress { step, done, total, unit, note }
+                }
+                Report::Measure { name, value } => {
+                    measures.insert(name.clone(), value);
+                    Event::Measure { step, name, value }
+                }
+            });
+        });
+        let fail = |message: String, log_tail: Vec<String>| {
+            Ended::Failed(Failed { message, log_tail, log: Some(log_path.to_owned()) })
+        };
+        match end {
+            Ok(End::Returned { error: None, usage }) => Ok((usage, measures)),
+            // Whatever a worker says that was told to stop, it is because of that.
+            Ok(_) if self.cancelled.load(Ordering::SeqCst) => Err(Ended::Cancelled),
+            Ok(End::Returned { error: Some(error), .. }) => Err(fail(error, Vec::new())),
+            Ok(End::Died(status)) => Err(fail(End::describe(status), tail(log_path))),
+            Err(error) => Err(fail(format!("cannot run its process: {error}"), Vec::new())),
+        }
+    }
+
+    /// Makes sure that outside data is what it was when the key was made.
+    fn check_outside(&self, pending: &Pending) -> Result<(), Ended> {
+        for (path, before) in &self.stale.basis.outside {
+            let now = self.around.store.scan(path);
+            if now.as_ref().is_ok_and(|now| now == before) {
+                continue;
+            }
+            // What was saved may come from either content, and must not be taken up again.
+            if let Err(error) = empty(pending.scratch()) {
+                tracing::warn!("cannot empty {}: {error}", pending.scratch().display());
+            }
+            let message = match now {
+                Ok(now) => {
+                    let name = first_change(path, &now.differences(before));
+                    format!("{name} changed while the step ran; run it again when it is complete")
+                }
+                Err(error) => format!("{error} (it was there when the step started)"),
+            };
+            let log = Some(pending.log_path().to_owned());
+            return Err(Ended::Failed(Failed { message, log_tail: Vec::new(), log }));
+        }
+        Ok(())
+    }
+
+    /// What is worth knowing of how the result was made.
+    fn facts(&self, started: jiff::Timestamp, seconds: f64, usage: Usage, why: &[String]) -> Value {
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        json!({
+            "pipeline": self.around.plan.pipeline.name,
+            "step": self.name(),
+            "kind": self.around.plan.step(self.id).kind.name,
+            "why": why,
+            "started": started.to_string(),
+            "seconds": seconds,
+            "cpu-seconds": usage.cpu_seconds,
+            "peak-memory-bytes": usage.peak_memory_bytes,
+            "host": host.to_string_lossy(),
+            "device": self.device.to_string(),
+            "threads": self.threads,
+            "pipe": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+fn first_change(path: &Path, changes: &[(String, cache::Change)]) -> String {
+    let first = changes.first().filter(|(name, _)| name != cache::Listing::ITSELF);
+    let first = first.map_or_else(|| path.to_owned(), |(name, _)| path.join(name));
+    match changes.len() {
+        0 | 1 => first.display().to_string(),
+        more => format!("{} and {} more", first.display(), more - 1),
+    }
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    fs::remove_dir_all(directory)?;
+    fs::create_dir(directory)
+}
+
+/// Returns the last lines of a log.
+fn tail(log: &Path) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // Without its log an error is still an error.
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    last.iter().map(|&line| line.to_owned()).collect()
+}

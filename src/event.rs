@@ -1,0 +1,210 @@
+//! What happens in a run, for whoever reports it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Hears what happens in a run, in order and from one thread.
+pub trait Observer {
+    /// Something happened.
+    fn event(&mut self, event: &Event);
+
+    /// Comes many times a second while steps run, for what moves by itself.
+    fn tick(&mut self) {}
+}
+
+/// Something that happened in a run.
+///
+/// As JSON each is an object whose `event` is the kebab-case name of the variant; members may be
+/// added, but never change their meaning. Times are seconds, sizes bytes, paths absolute.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Event {
+    /// The run begins; always first.
+    Begin {
+        /// The name of the pipeline.
+        pipeline: String,
+        /// The steps that were asked for or are needed, in an order that respects needs.
+        steps: Vec<String>,
+        /// How many steps may run at once.
+        jobs: usize,
+        /// The store.
+        store: PathBuf,
+    },
+    /// Something worth a line that belongs to no step.
+    Notice {
+        /// One line.
+        message: String,
+    },
+    /// The result of a step was there.
+    Fresh {
+        /// The step.
+        step: String,
+        /// What is there.
+        #[serde(flatten)]
+        result: StepResult,
+    },
+    /// Another run is making the same result; this one waits for it.
+    Waiting {
+        /// The step.
+        step: String,
+    },
+    /// A step starts to run.
+    Started {
+        /// The step.
+        step: String,
+        /// The key its result will have.
+        key: String,
+        /// Why it runs, one fragment each, e.g. `param.epochs: 3 → 5`.
+        why: Vec<String>,
+        /// Where to compute.
+        device: String,
+        /// How many threads it may use.
+        threads: usize,
+        /// Whether an earlier try left something in its scratch directory.
+        resumes: bool,
+        /// The log as it is written.
+        log: PathBuf,
+    },
+    /// How far a running step is; at most about ten a second.
+    Progress {
+        /// The step.
+        step: String,
+        /// Units done.
+        done: u64,
+        /// Units in all; 0 when not known.
+        total: u64,
+        /// What is counted.
+        unit: String,
+        /// What it is doing.
+        note: String,
+    },
+    /// A figure that a running step recorded.
+    Measure {
+        /// The step.
+        step: String,
+        /// The name of the figure.
+        name: String,
+        /// The figure; null where it is not a number.
+        value: f64,
+    },
+    /// A step ran and its result is stored.
+    Ran {
+        /// The step.
+        step: String,
+        /// Why it ran.
+        why: Vec<String>,
+        /// What it made.
+        #[serde(flatten)]
+        result: StepResult,
+        /// Whether the files are the same as those of the last result, so that nothing after this
+        /// step need run because of it.
+        unchanged: bool,
+        /// A forced step made other files from the same key: it is not repeatable.
+        unrepeatable: bool,
+        /// From start to end.
+        seconds: f64,
+        /// Processor time.
+        cpu_seconds: f64,
+        /// The most memory it used.
+        peak_memory_bytes: u64,
+    },
+    /// A step failed.
+    Failed {
+        /// The step.
+        step: String,
+        /// What went wrong; may have several lines.
+        message: String,
+        /// The last lines of its log.
+        log_tail: Vec<String>,
+        /// The whole log; none when the step never started.
+        log: Option<PathBuf>,
+        /// From start to end.
+        seconds: f64,
+    },
+    /// A step did not run because another failed.
+    Skipped {
+        /// The step.
+        step: String,
+        /// The step that failed.
+        because: String,
+    },
+    /// A step did not run, or not to its end, because the run was stopped.
+    Cancelled {
+        /// The step.
+        step: String,
+    },
+    /// The run was asked to stop; running steps save what they can.
+    Stopping {
+        /// Whether they are killed instead.
+        at_once: bool,
+    },
+    /// The run is over; always last.
+    End {
+        /// How many results were there.
+        fresh: usize,
+        /// How many steps ran.
+        ran: usize,
+        /// How many failed.
+        failed: usize,
+        /// How many did not run because another failed.
+        skipped: usize,
+        /// How many were stopped.
+        cancelled: usize,
+        /// From begin to end.
+        seconds: f64,
+    },
+}
+
+/// The result of a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StepResult {
+    /// Names everything it depends on.
+    pub key: String,
+    /// Figures by name.
+    pub measures: BTreeMap<String, f64>,
+    /// How many files it has.
+    pub files: usize,
+    /// Their size.
+    pub bytes: u64,
+    /// A link to the files, until another result takes its place.
+    pub path: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_as_json_are_pinned() {
+        let result = StepResult {
+            key: "ab".to_owned(),
+            measures: BTreeMap::from([("dev-accuracy".to_owned(), 0.5)]),
+            files: 2,
+            bytes: 30,
+            path: PathBuf::from("/p/.pipe/latest/verify/train"),
+        };
+        let event = Event::Ran {
+            step: "train".to_owned(),
+            why: vec!["forced".to_owned()],
+            result,
+            unchanged: false,
+            unrepeatable: false,
+            seconds: 1.5,
+            cpu_seconds: 2.5,
+            peak_memory_bytes: 1024,
+        };
+        let expected = concat!(
+            r#"{"event":"ran","step":"train","why":["forced"],"key":"ab","#,
+            r#""measures":{"dev-accuracy":0.5},"files":2,"bytes":30,"#,
+            r#""path":"/p/.pipe/latest/verify/train","unchanged":false,"unrepeatable":false,"#,
+            r#""seconds":1.5,"cpu-seconds":2.5,"peak-memory-bytes":1024}"#
+        );
+        assert_eq!(serde_json::to_string(&event).unwrap(), expected);
+        let event = Event::Skipped { step: "embed".to_owned(), because: "train".to_owned() };
+        let expected = r#"{"event":"skipped","step":"embed","because":"train"}"#;
+        assert_eq!(serde_json::to_string(&event).unwrap(), expected);
+    }
+}

@@ -1,0 +1,428 @@
+//! Runs what is out of date: asks the scheduler what may run, and starts, watches and stores it.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use cache::Store;
+use stages::{DeviceChoice, Pool};
+
+use crate::attempt::{Attempt, Ended, Failed, Ran};
+use crate::check::{Checked, Made, Results, Stale, Surroundings};
+use crate::event::{Event, Observer, StepResult};
+use crate::freshness::Unknown;
+use crate::plan::{Plan, StepId};
+use crate::process::Workers;
+use crate::scheduler::{Limits, Node, Outcome, Scheduler, Task};
+
+/// How often the keyboard and the clock are looked at while steps run.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a step may take to save what it can after it was asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What to run, and how.
+pub struct Options<'a> {
+    /// Relative paths start here; where steps run.
+    pub root: &'a Path,
+    /// The steps to bring up to date, with all they need.
+    pub selected: BTreeSet<StepId>,
+    /// The steps to run though they are fresh.
+    pub forced: BTreeSet<StepId>,
+    /// How many steps may run at once.
+    pub jobs: usize,
+    /// How many threads the steps share.
+    pub cores: usize,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Whether to go on with what does not depend on a step that failed.
+    pub keep_going: bool,
+    /// Set from outside to stop: once to let steps save what they can, again to kill them.
+    pub interrupt: &'a AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many results were there.
+    pub fresh: usize,
+    /// How many steps ran.
+    pub ran: usize,
+    /// How many failed.
+    pub failed: usize,
+    /// How many did not run because another failed.
+    pub skipped: usize,
+    /// How many were stopped.
+    pub cancelled: usize,
+    /// Whether the run was asked to stop.
+    pub interrupted: bool,
+}
+
+/// The wanted device cannot be had; nothing has run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoDevice(String);
+
+/// Brings the selected steps up to date.
+///
+/// # Errors
+///
+/// When a GPU is asked for and there is none. A step that fails is no error here: it is told to the
+/// observer and counted.
+pub fn run(
+    plan: &Plan,
+    store: &Store,
+    options: &Options<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Summary, NoDevice> {
+    let around = Surroundings { plan, store, root: options.root, forced: &options.forced };
+    let shared = Shared { workers: Workers::default(), cancelled: AtomicBool::new(false) };
+    let (sender, receiver) = channel();
+    std::thread::scope(|scope| {
+        let steps = plan.pipeline.steps.len();
+        Executor {
+            around,
+            options,
+            observer,
+            scope,
+            shared: &shared,
+            sender,
+            scheduler: Scheduler::new(nodes(plan, options), limits(options), options.keep_going),
+            results: vec![None; steps],
+            stale: (0..steps).map(|_| None).collect(),
+            begun: vec![None; steps],
+            device: None,
+            stop: Stop::No,
+            begin: Instant::now(),
+            summary: Summary::default(),
+        }
+        .run(&receiver)
+    })
+}
+
+fn nodes(plan: &Plan, options: &Options<'_>) -> Vec<Node> {
+    let node = |index: usize| Node {
+        needs: plan.upstream(StepId(index)).into_iter().map(|need| need.0).collect(),
+        wanted: options.selected.contains(&StepId(index)),
+        gpu: plan.step(StepId(index)).kind.pool == Pool::Gpu,
+    };
+    (0..plan.pipeline.steps.len()).map(node).collect()
+}
+
+fn limits(options: &Options<'_>) -> Limits {
+    Limits { jobs: options.jobs, gpu: options.jobs }
+}
+
+/// What the threads of a run share.
+struct Shared {
+    workers: Workers,
+    /// Set when the run was asked to stop.
+    cancelled: AtomicBool,
+}
+
+/// What a thread tells the executor.
+enum Told {
+    Event(Event),
+    Checked(StepId, Result<Checked, Unknown>),
+    Ended(StepId, Ended),
+    Panicked(Box<dyn Any + Send>),
+}
+
+enum Stop {
+    No,
+    Gently(Instant),
+    AtOnce,
+}
+
+struct Executor<'scope, 'env, 'a> {
+    around: Surroundings<'env>,
+    options: &'env Options<'a>,
+    observer: &'env mut dyn Observer,
+    scope: &'scope Scope<'scope, 'env>,
+    shared: &'env Shared,
+    sender: Sender<Told>,
+    scheduler: Scheduler,
+    results: Results,
+    /// What the checks found that have not run yet.
+    stale: Vec<Option<Box<Stale>>>,
+    begun: Vec<Option<Instant>>,
+    /// Looked for when the first step runs, because looking for it takes longer than a fresh run.
+    device: Option<DeviceChoice>,
+    stop: Stop,
+    begin: Instant,
+    summary: Summary,
+}
+
+impl<'scope, 'env> Executor<'scope, 'env, '_> {
+    fn run(mut self, receiver: &Receiver<Told>) -> Result<Summary, NoDevice> {
+        let selected = self.around.plan.order().iter().copied();
+        let steps = selected.filter(|id| self.options.selected.contains(id));
+        self.observer.event(&Event::Begin {
+            pipeline: self.around.plan.pipeline.name.clone(),
+            steps: steps.map(|id| self.name(id)).collect(),
+            jobs: self.options.jobs,
+            store: self.around.store.root().to_owned(),
+        });
+        while !self.scheduler.is_done() {
+            if let Some(task) = self.scheduler.next() {
+                match task {
+                    Task::Check(step) => self.check(StepId(step)),
+                    Task::Run(step) => self.start(StepId(step))?,
+                }
+            } else {
+                match receiver.recv_timeout(TICK) {
+                    Ok(told) => self.hear(told),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => unreachable!("we hold a sender"),
+                }
+                self.observer.tick();
+            }
+            self.look_at_keyboard();
+            self.tell_settled();
+        }
+        // What a thread said before its last word has been heard; nothing can be left.
+        let Summary { fresh, ran, failed, skipped, cancelled, .. } = self.summary;
+        let seconds = self.begin.elapsed().as_secs_f64();
+        self.observer.event(&Event::End { fresh, ran, failed, skipped, cancelled, seconds });
+        Ok(self.summary)
+    }
+
+    fn name(&self, id: StepId) -> String {
+        self.around.plan.step(id).name.clone()
+    }
+
+    /// Looks whether a result is there; in a thread when much may have to be read.
+    fn check(&mut self, id: StepId) {
+        let outside =
+            self.around.plan.step(id).reads.iter().any(|read| read.source.step().is_none());
+        if outside {
+            let (around, results) = (self.around, self.results.clone());
+            self.spawn(move |_| Told::Checked(id, around.check(id, &results)));
+        } else {
+            let checked = self.around.check(id, &self.results);
+            self.hear(Told::Checked(id, checked));
+        }
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Sender<Told>) -> Told + Send + 'scope) {
+        let sender = self.sender.clone();
+        self.scope.spawn(move || {
+            let told = catch_unwind(AssertUnwindSafe(|| work(&sender)));
+            // The receiver is gone only when the run is already failing.
+            sender.send(told.unwrap_or_else(Told::Panicked)).ok();
+        });
+    }
+
+    fn start(&mut self, id: StepId) -> Result<(), NoDevice> {
+        let device = self.find_device()?;
+        let stale = self.stale[id.0].take().expect("a step is checked before it runs");
+        self.begun[id.0] = Some(Instant::now());
+        let made = |name: &String| {
+            let need = self.around.plan.find(name).expect("a plan has every step mentioned");
+            let made = self.results[need.0].as_ref().expect("a step runs after those it needs");
+            made.tree.clone()
+        };
+        let step = self.around.plan.step(id);
+        let inputs = step.inputs.iter();
+        let inputs = inputs.map(|(input, steps)| (input.clone(), steps.iter().map(made).collect()));
+        let inputs = inputs.collect();
+        let mentioned = step.reads.iter().filter_map(|read| Some(read.source.step()?.0.to_owned()));
+        let steps = mentioned
+            .map(|name| {
+                let tree = made(&name);
+                (name, tree)
+            })
+            .collect();
+        let threads = self.threads();
+        let (around, shared) = (self.around, self.shared);
+        self.spawn(move |sender| {
+            let sender = std::sync::Mutex::new(sender.clone());
+            let tell = |event| {
+                let sender = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                sender.send(Told::Event(event)).ok();
+            };
+            let attempt = Attempt {
+                around,
+                id,
+                stale: *stale,
+                inputs,
+                steps,
+                device,
+                threads,
+                workers: &shared.workers,
+                cancelled: &shared.cancelled,
+                tell: &tell,
+            };
+            Told::Ended(id, attempt.run())
+        });
+        Ok(())
+    }
+
+    /// Shares the cores among the steps that run or could run now.
+    fn threads(&self) -> usize {
+        let (running, queued) = self.scheduler.load();
+        let sharing = (running + queued).clamp(1, self.options.jobs.max(1));
+        (self.options.cores / sharing).max(1)
+    }
+
+    fn find_device(&mut self) -> Result<DeviceChoice, NoDevice> {
+        if let Some(device) = self.device {
+            return Ok(device);
+        }
+        let wants_gpu = |id: &StepId| self.around.plan.step(*id).kind.pool == Pool::Gpu;
+        let device = if self.options.selected.iter().any(wants_gpu) {
+            let probed = stages::device::probe(self.options.device).map_err(NoDevice)?;
+            if let Some(message) = probed.notice {
+                self.observer.event(&Event::Notice { message });
+            }
+            probed.device
+        } else {
+            DeviceChoice::Cpu
+        };
+        if matches!(device, DeviceChoice::Cuda(_)) {
+            self.scheduler.limit_gpu(1);
+        }
+        self.device = Some(device);
+        Ok(device)
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Event(event) => self.observer.event(&event),
+            Told::Checked(id, Ok(Checked::Fresh(made))) => {
+                if self.is_fresh(id, made) {
+                    self.scheduler.checked(id.0, true);
+                }
+            }
+            Told::Checked(id, Ok(Checked::Stale(stale))) => {
+                self.stale[id.0] = Some(stale);
+                self.scheduler.checked(id.0, false);
+            }
+            Told::Checked(id, Err(unknown)) => {
+                self.failed(id, Failed { message: unknown.to_string(), ..Failed::default() });
+            }
+            Told::Ended(id, Ended::Fresh(made)) => {
+                if self.is_fresh(id, made) {
+                    self.scheduler.finished(id.0, Outcome::Fresh);
+                }
+            }
+            Told::Ended(id, Ended::Ran(ran)) => self.ran(id, *ran),
+            Told::Ended(id, Ended::Failed(failed)) => self.failed(id, failed),
+            Told::Ended(id, Ended::Cancelled) => {
+                self.settled(id, Outcome::Cancelled);
+                self.scheduler.finished(id.0, Outcome::Cancelled);
+            }
+            Told::Panicked(panic) => {
+                // Other threads wait for their workers, and we for the threads.
+                self.shared.cancelled.store(true, Ordering::SeqCst);
+                self.shared.workers.kill();
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    /// Takes a result; false when the link to it cannot be made.
+    fn take(&mut self, id: StepId, made: &Made) -> bool {
+        if let Err(error) = self.around.set_latest(id, made) {
+            self.failed(id, Failed { message: error.to_string(), ..Failed::default() });
+            return false;
+        }
+        self.results[id.0] = Some(made.clone());
+        true
+    }
+
+    fn is_fresh(&mut self, id: StepId, made: Made) -> bool {
+        if !self.take(id, &made) {
+            return false;
+        }
+        self.summary.fresh += 1;
+        let (step, result) = (self.name(id), self.result(id, &made));
+        self.observer.event(&Event::Fresh { step, result });
+        true
+    }
+
+    fn ran(&mut self, id: StepId, ran: Ran) {
+        if !self.take(id, &ran.made) {
+            return;
+        }
+        self.summary.ran += 1;
+        self.observer.event(&Event::Ran {
+            step: self.name(id),
+            why: ran.why,
+            result: self.result(id, &ran.made),
+            unchanged: ran.unchanged,
+            unrepeatable: ran.unrepeatable,
+            seconds: self.seconds(id),
+            cpu_seconds: ran.usage.cpu_seconds,
+            peak_memory_bytes: ran.usage.peak_memory_bytes,
+        });
+        self.scheduler.finished(id.0, Outcome::Ran);
+    }
+
+    fn failed(&mut self, id: StepId, failed: Failed) {
+        self.summary.failed += 1;
+        let Failed { message, log_tail, log } = failed;
+        let (step, seconds) = (self.name(id), self.seconds(id));
+        self.observer.event(&Event::Failed { step, message, log_tail, log, seconds });
+        self.scheduler.finished(id.0, Outcome::Failed);
+    }
+
+    fn settled(&mut self, id: StepId, outcome: Outcome) {
+        let step = self.name(id);
+        if let Outcome::Skipped(because) = outcome {
+            self.summary.skipped += 1;
+            let because = self.name(StepId(because));
+            self.observer.event(&Event::Skipped { step, because });
+        } else {
+            self.summary.cancelled += 1;
+            self.observer.event(&Event::Cancelled { step });
+        }
+    }
+
+    fn tell_settled(&mut self) {
+        for (step, outcome) in self.scheduler.settled() {
+            self.settled(StepId(step), outcome);
+        }
+    }
+
+    fn seconds(&self, id: StepId) -> f64 {
+        self.begun[id.0].map_or(0.0, |begun| begun.elapsed().as_secs_f64())
+    }
+
+    fn result(&self, id: StepId, made: &Made) -> StepResult {
+        StepResult {
+            key: made.manifest.key.to_string(),
+            measures: made.manifest.measures.clone(),
+            files: made.manifest.outputs.len(),
+            bytes: made.manifest.outputs.size(),
+            path: self.around.latest_link(id),
+        }
+    }
+
+    fn look_at_keyboard(&mut self) {
+        let asked = self.options.interrupt.swap(false, Ordering::SeqCst);
+        let at_once = match &self.stop {
+            Stop::No if !asked => return,
+            Stop::No => false,
+            Stop::Gently(since) if asked || since.elapsed() > GRACE => true,
+            Stop::Gently(_) => return,
+            // Workers that were just being started when the others were killed.
+            Stop::AtOnce => return self.shared.workers.kill(),
+        };
+        self.summary.interrupted = true;
+        self.shared.cancelled.store(true, Ordering::SeqCst);
+        self.scheduler.cancel();
+        self.observer.event(&Event::Stopping { at_once });
+        if at_once {
+            self.stop = Stop::AtOnce;
+            self.shared.workers.kill();
+        } else {
+            self.stop = Stop::Gently(Instant::now());
+            self.shared.workers.stop();
+        }
+    }
+}
