@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::number::NonNegative;
-use crate::optim::Gradients;
+use crate::ops::Gradients;
 use crate::weights::Parameter;
 
 /// How many numbers one thread changes at a time.

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Gradients, Optimizer, OptimizerConfig};
+use super::{Optimizer, OptimizerConfig};
 use crate::moment::{CHUNK, Decayed, Kept, Moment, gradient_of, in_place, nothing_left, put, take};
 use crate::number::{Fraction, NonNegative, Positive};
+use crate::ops::Gradients;
 use crate::weights::Parameter;
 
 /// For weight w with gradient g at step t: w −= rate · decay · w; m += (1 − beta1)(g − m);

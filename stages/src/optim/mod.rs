@@ -12,10 +12,8 @@ use rayon::prelude::*;
 use crate::choices::choices;
 use crate::kind::Complaint;
 use crate::moment::{CHUNK, Kept};
+use crate::ops::Gradients;
 use crate::weights::Parameter;
-
-/// The gradient of each parameter, by name.
-pub(crate) type Gradients = BTreeMap<String, Tensor>;
 
 /// The parameters of an optimizer.
 pub(crate) trait OptimizerConfig {

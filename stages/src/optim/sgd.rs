@@ -8,10 +8,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Gradients, Optimizer, OptimizerConfig};
+use super::{Optimizer, OptimizerConfig};
 use crate::kind::Complaint;
 use crate::moment::{CHUNK, Decayed, Kept, Moment, gradient_of, in_place, nothing_left, put, take};
 use crate::number::{Fraction, NonNegative, Positive};
+use crate::ops::Gradients;
 use crate::weights::Parameter;
 
 /// For weight w with gradient g: g += decay · w; v = momentum · v + g; w −= rate · v, or with Nesterov's
