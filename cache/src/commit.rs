@@ -87,7 +87,7 @@ impl Store {
         Walk::output(pending.out())
             .files()?
             .into_par_iter()
-            .map(|found| self.store_file(pending, join(pending.out(), &found.path), found))
+            .map(|found| self.store_file(join(pending.out(), &found.path), found))
             .collect()
     }
 
@@ -100,21 +100,16 @@ impl Store {
         // Not moved: whoever follows the log may still have it open, and until the commit it is
         // the log of an unfinished try.
         let found = Found { shared: true, ..Found::of("log".to_owned(), &metadata, false) };
-        self.store_file(pending, log.to_owned(), found).map(Some)
+        self.store_file(log.to_owned(), found).map(Some)
     }
 
     /// Makes an object of a file; of a copy, when it has other names, since these may be written to.
-    fn store_file(
-        &self,
-        pending: &Pending,
-        mut file: PathBuf,
-        found: Found,
-    ) -> Result<Stored, StoreError> {
+    fn store_file(&self, mut file: PathBuf, found: Found) -> Result<Stored, StoreError> {
+        let copy = self.session()?.aside();
         if found.shared {
-            let copy = pending.session.unique();
             // The copy is what does not fit when the disk is full.
-            reflink_copy::reflink_or_copy(&file, &copy).at("copy a file to", &copy)?;
-            file = copy;
+            reflink_copy::reflink_or_copy(&file, &*copy).at("copy a file to", &copy)?;
+            file = copy.to_path_buf();
         }
         fs::set_permissions(&file, Permissions::from_mode(0o444)).at("write", &file)?;
         let mut open = File::open(&file).at("read", &file)?;
@@ -129,9 +124,6 @@ impl Store {
                 State::of(&fs::symlink_metadata(&object).at("read", &object)?)
             }
         };
-        if found.shared && old.is_some() {
-            session::remove(&file)?;
-        }
         let entry = FileEntry { digest, size: state.size, executable: found.executable };
         let known = Known { path: found.path, state, digest };
         Ok(Stored { known, entry, new: old.is_none() })

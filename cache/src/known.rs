@@ -117,9 +117,9 @@ impl Store {
     /// Puts a table into place; that it cannot be is no more than a loss of time.
     pub(crate) fn remember(&self, path: &Path, table: &FileTable) {
         let written = self.session().and_then(|session| {
-            let aside = session.unique();
-            fs::write(&aside, table.encode()).at("write", &aside)?;
-            fs::rename(&aside, path).at("write", path)
+            let aside = session.aside();
+            fs::write(&*aside, table.encode()).at("write", &aside)?;
+            fs::rename(&*aside, path).at("write", path)
         });
         if let Err(error) = written {
             tracing::warn!("{error}: files will be read again");

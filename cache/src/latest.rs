@@ -104,13 +104,13 @@ impl Store {
         if fs::read_link(link).is_ok_and(|old| old == target) {
             return Ok(());
         }
-        let aside = self.session()?.unique();
-        symlink(target, &aside).at("write", &aside)?;
-        match fs::rename(&aside, link) {
+        let aside = self.session()?.aside();
+        symlink(target, &*aside).at("write", &aside)?;
+        match fs::rename(&*aside, link) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let directory = link.parent().expect("a link is in a directory");
                 fs::create_dir_all(directory).at("make the directory", directory)?;
-                fs::rename(&aside, link).at("write", link)
+                fs::rename(&*aside, link).at("write", link)
             }
             moved => moved.at("write", link),
         }

@@ -15,7 +15,6 @@ use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
 use crate::known;
 use crate::listing::Listing;
-use crate::session;
 use crate::state::State;
 use crate::store::Store;
 
@@ -33,9 +32,9 @@ impl Store {
         if fs::read(&object).is_ok_and(|stored| stored == bytes) {
             return Ok(digest);
         }
-        let aside = self.session()?.unique();
-        fs::write(&aside, bytes).at("write", &aside)?;
-        let file = File::open(&aside).at("read", &aside)?;
+        let aside = self.session()?.aside();
+        fs::write(&*aside, bytes).at("write", &aside)?;
+        let file = File::open(&*aside).at("read", &aside)?;
         seal(&file, &digest).at("write", &aside)?;
         self.place(&aside, &object)?;
         self.sync_objects([digest], None)?;
@@ -150,16 +149,16 @@ impl Store {
     /// Removes the object of `digest`, unless another process has just put a good one there.
     pub(crate) fn remove_damaged(&self, digest: &Digest) -> Result<(), StoreError> {
         let object = self.object(digest);
-        let aside = self.session()?.unique();
-        match fs::rename(&object, &aside) {
+        let aside = self.session()?.aside();
+        match fs::rename(&object, &*aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             moved => moved.at("remove", &object)?,
         }
         if known::read(&aside).is_ok_and(|(_, found)| found == *digest) {
-            return fs::rename(&aside, &object).at("write", &object);
+            return fs::rename(&*aside, &object).at("write", &object);
         }
         tracing::warn!("{} is damaged and removed", object.display());
-        session::remove(&aside)
+        Ok(())
     }
 
     /// Moves a sealed file to where its object belongs.

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::{At, StoreError};
 use crate::fingerprint::Key;
 use crate::lock::KeyLock;
-use crate::session::{self, Session};
+use crate::session::{self, Aside};
 use crate::store::Store;
 
 /// A result being made. Dropped without [`Store::commit`], its output is removed; scratch and log
@@ -15,12 +14,11 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Pending {
     pub(crate) lock: KeyLock,
-    pub(crate) directory: PathBuf,
+    /// Holds `out`.
+    pub(crate) directory: Aside,
     out: PathBuf,
     scratch: PathBuf,
     log: PathBuf,
-    /// Keeps the directory of which `directory` is a part.
-    pub(crate) session: Arc<Session>,
 }
 
 impl Pending {
@@ -53,14 +51,6 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Err(error) = session::remove(&self.directory) {
-            tracing::warn!("{error}");
-        }
-    }
-}
-
 impl Store {
     /// Starts to make the result that `lock` gives the right to.
     ///
@@ -68,8 +58,7 @@ impl Store {
     ///
     /// When the directories cannot be made.
     pub fn begin(&self, lock: KeyLock) -> Result<Pending, StoreError> {
-        let session = self.session()?;
-        let directory = session.unique();
+        let directory = self.session()?.aside();
         let out = directory.join("out");
         let scratch = self.scratches().join(lock.key().to_string());
         let log = self.log(lock.key());
@@ -77,6 +66,6 @@ impl Store {
         for made in [&out, &scratch] {
             fs::create_dir_all(made).at("make the directory", made)?;
         }
-        Ok(Pending { lock, directory, out, scratch, log, session })
+        Ok(Pending { lock, directory, out, scratch, log })
     }
 }

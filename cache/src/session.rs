@@ -6,8 +6,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,8 +53,9 @@ impl Session {
     }
 
     /// Returns a path at which nothing is, and which nobody else gets.
-    pub(crate) fn unique(&self) -> PathBuf {
-        self.directory.join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
+    pub(crate) fn aside(self: &Arc<Self>) -> Aside {
+        let name = self.names.fetch_add(1, Ordering::Relaxed).to_string();
+        Aside { path: self.directory.join(name), _session: Arc::clone(self) }
     }
 
     /// Removes what dead processes left below `tmp`; returns how many sessions that were.
@@ -76,6 +79,30 @@ impl Session {
             cleaned += 1;
         }
         Ok(cleaned)
+    }
+}
+
+/// A private path; what is there when this is dropped, because it was not renamed to where it
+/// belongs, is removed.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    path: PathBuf,
+    _session: Arc<Session>,
+}
+
+impl Deref for Aside {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!("{error}");
+        }
     }
 }
 
@@ -135,8 +162,9 @@ mod tests {
     #[test]
     fn the_living_are_left_alone_and_the_dead_are_removed() {
         let tmp = tempfile::tempdir().unwrap();
-        let living = Session::start(tmp.path()).unwrap();
-        fs::write(living.unique(), "kept").unwrap();
+        let living = Arc::new(Session::start(tmp.path()).unwrap());
+        let [kept, moved] = [living.aside(), living.aside()];
+        fs::write(&*kept, "kept").unwrap();
         // As a killed process leaves them: lock file and directory, or only one of both.
         for (directory, alive) in [(true, true), (true, false), (false, true)] {
             if directory {
@@ -148,7 +176,12 @@ mod tests {
         }
         Session::clean(tmp.path()).unwrap();
         assert_eq!(names(tmp.path()), 2);
-        assert_eq!(fs::read_to_string(living.directory.join("0")).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(&*kept).unwrap(), "kept");
+        fs::rename(&*kept, &*moved).unwrap();
+        drop(kept);
+        assert_eq!(fs::read_to_string(&*moved).unwrap(), "kept");
+        drop(moved);
+        assert_eq!(names(&living.directory), 0);
         drop(living);
         assert_eq!(names(tmp.path()), 0);
     }
@@ -160,8 +193,8 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let session = Session::start(tmp.path()).unwrap();
-                        fs::write(session.unique(), "").unwrap();
+                        let session = Arc::new(Session::start(tmp.path()).unwrap());
+                        fs::write(&*session.aside(), "").unwrap();
                     }
                 });
             }

@@ -48,19 +48,16 @@ impl Store {
                 session::remove(&self.result(&manifest.key))?;
                 return Err(StoreError::Damaged { paths });
             }
-            let aside = self.session()?.unique();
+            let aside = self.session()?.aside();
             self.lay_out(&aside, &manifest.outputs, &digest)?;
-            match fs::rename(&aside, &tree) {
+            match fs::rename(&*aside, &tree) {
                 Ok(()) => return Ok(tree),
                 // Another process was faster; its tree is looked at as any other.
                 Err(error)
                     if matches!(
                         error.kind(),
                         io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-                    ) =>
-                {
-                    session::remove(&aside)?;
-                }
+                    ) => {}
                 Err(error) => return Err(error).at("write", &tree),
             }
         }
@@ -155,10 +152,9 @@ impl Store {
 
     /// Removes a tree in one step, as seen from others.
     pub(crate) fn discard_tree(&self, tree: &Path) -> Result<(), StoreError> {
-        let aside = self.session()?.unique();
-        match fs::rename(tree, &aside) {
+        match fs::rename(tree, &*self.session()?.aside()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            moved => moved.at("remove", tree).and_then(|()| session::remove(&aside)),
+            moved => moved.at("remove", tree),
         }
     }
 

@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod collecting;
+mod crash;
 mod damage;
+mod full;
 mod making;
+mod model;
 mod scanning;
+mod together;
