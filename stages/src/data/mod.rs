@@ -4,6 +4,7 @@ mod decode;
 mod embeddings;
 #[cfg(test)]
 pub(crate) mod golden;
+pub(crate) mod identity_labels;
 mod images;
 mod listing;
 mod picture;
@@ -12,6 +13,7 @@ mod shard_file;
 mod shard_writer;
 mod shards;
 mod statistics;
+mod threshold_file;
 
 pub(crate) use decode::decode;
 pub(crate) use embeddings::{EmbeddingFacts, EmbeddingRow, Embeddings};
@@ -22,3 +24,4 @@ pub(crate) use resize::{Filter, Fit, Scaler};
 pub(crate) use shard_writer::ShardWriter;
 pub(crate) use shards::{Entry, Shards, Skipped};
 pub(crate) use statistics::{Statistics, Sums};
+pub(crate) use threshold_file::{Decision, Reject};

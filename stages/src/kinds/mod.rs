@@ -3,6 +3,7 @@
 mod command;
 mod preprocess;
 mod stats;
+mod threshold;
 
 use crate::kind::Kind;
 
@@ -10,6 +11,7 @@ use crate::kind::Kind;
 pub const KINDS: &[Kind] = &[
     Kind::of::<preprocess::Preprocess>(),
     Kind::of::<stats::Stats>(),
+    Kind::of::<threshold::Threshold>(),
     Kind::of::<command::Command>(),
 ];
 

@@ -1,7 +1,6 @@
 //! The standard normal distribution function.
 
-/// Returns P(Z < x) of a standard normal Z, with an absolute error below 1e-15 and a relative one below 1e-9;
-/// 0 below -37.
+/// Returns P(Z < x) of a standard normal Z, with a relative error below 1e-12; 0 below -37.
 ///
 /// The rational approximation of Hart 1968, in the form of West 2005, "Better approximations to
 /// cumulative normal functions".
@@ -11,7 +10,7 @@ pub(crate) fn cumulative(x: f64) -> f64 {
         0.0
     } else {
         let density = (-distance * distance / 2.0).exp();
-        if distance < 7.071_067_811_865_47 {
+        if distance < 3.0 {
             let above = polynomial(
                 distance,
                 &[
@@ -39,9 +38,10 @@ pub(crate) fn cumulative(x: f64) -> f64 {
             );
             density * above / below
         } else {
-            let fraction = distance + 4.0 / (distance + 0.65);
-            let fraction = (1..=3).rev().fold(fraction, |below, k| distance + f64::from(k) / below);
-            density / fraction / 2.506_628_274_631
+            // The continued fraction of Laplace, as Hart's quotient loses digits to its own rounding here.
+            let fraction =
+                (1..=120).rev().fold(distance, |below, k| distance + f64::from(k) / below);
+            density / (fraction * std::f64::consts::TAU.sqrt())
         }
     };
     if x > 0.0 { 1.0 - tail } else { tail }
@@ -71,7 +71,7 @@ mod tests {
             (50.0, 1.0),
         ] {
             let found = cumulative(x);
-            assert!((found - expected).abs() <= (1e-9 * expected).min(1e-15), "{x}: {found} {expected}");
+            assert!((found - expected).abs() <= 1e-12 * expected, "{x}: {found} {expected}");
         }
     }
 
