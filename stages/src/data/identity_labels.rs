@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<String>> {
             column = Some(named);
             continue;
         }
-        let label = column.map_or_else(|| record.iter().last(), |column| record.get(column));
+        let label = column.map_or_else(|| record.iter().next_back(), |column| record.get(column));
         let label = label.filter(|label| !label.is_empty());
         labels.push(label.with_context(|| format!("{shown}, line {line}: no label"))?.to_owned());
     }
