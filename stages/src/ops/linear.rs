@@ -44,7 +44,7 @@ pub(crate) fn linear(
             (Array::Host(gradient), Array::Host(input)) => {
                 let kernels = Kernels::best();
                 let lines = Lines::new(&gradient.floats, outputs);
-                let sums = outer(kernels, &lines, &input.floats, inputs);
+                let sums = outer(kernels, &lines, &Lines::new(&input.floats, inputs));
                 let sums = Tensor::from_slice(&sums, (outputs, inputs), &Device::Cpu)?;
                 sink.give_parameter(&weight, sums)?;
                 if x.node.is_some() {

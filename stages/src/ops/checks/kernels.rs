@@ -50,7 +50,8 @@ fn products_agree_on_every_set_of_instructions() {
                 product(kernels, &Lines::new(&left, lines), &packed, &target);
                 near(&y, &what);
             }
-            near(&outer(kernels, &Lines::new(&left_turned, rows), &right, columns), &what);
+            let (left, right) = (Lines::new(&left_turned, rows), Lines::new(&right, columns));
+            near(&outer(kernels, &left, &right), &what);
         }
     }
 }

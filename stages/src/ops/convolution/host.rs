@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use crate::ops::floats::Floats;
-use crate::ops::matrix::{Kernels, LinesMut, Packed, Sources, Targets, outer, product};
+use crate::ops::matrix::{Kernels, Lines, LinesMut, Packed, Sources, Targets, outer, product};
 
 /// Up to as many channels a whole row of the kernel is one run: the image is copied with zeros on
 /// its left and right, so that the run never leaves it.
@@ -143,12 +143,16 @@ unsafe impl Targets for Phase<'_> {
     }
 }
 
+fn is_narrow(geometry: &Geometry) -> bool {
+    geometry.inputs <= NARROW && geometry.kernel > 1
+}
+
 /// Shows a function the places that a window reads.
 fn with_windows<R>(geometry: &Geometry, x: &[f32], look: impl FnOnce(&Field<'_>) -> R) -> R {
     let padding = geometry.padding as isize;
     let kernel = geometry.kernel as isize;
     let grid = [geometry.images, geometry.rows, geometry.columns];
-    if geometry.inputs > NARROW || geometry.kernel == 1 {
+    if !is_narrow(geometry) {
         let taps = (0..kernel * kernel)
             .map(|tap| (tap / kernel - padding, tap % kernel - padding))
             .collect();
@@ -173,15 +177,23 @@ fn with_windows<R>(geometry: &Geometry, x: &[f32], look: impl FnOnce(&Field<'_>)
 pub(super) fn forward(kernels: &Kernels, geometry: &Geometry, x: &[f32], weight: &[f32]) -> Floats {
     let (taps, inputs) = (geometry.taps(), geometry.inputs);
     let width = kernels.width();
-    // a few channels at a time, so that the lines being written stay in the L1 cache
+    // through a small buffer that stays in the L1 cache: a few channels of every lane at a time
     let block = (128 / taps).max(1);
+    let pitch = block * taps + 1;
     let packed = Packed::new(kernels, taps * inputs, geometry.outputs, |first, count, panel| {
+        let mut buffer = vec![0.0; count * pitch];
         for start in (0..inputs).step_by(block) {
-            for lane in 0..count {
-                let one = &weight[(first + lane) * inputs * taps..][..inputs * taps];
-                for input in start..(start + block).min(inputs) {
-                    for tap in 0..taps {
-                        panel[(tap * inputs + input) * width + lane] = one[input * taps + tap];
+            let end = (start + block).min(inputs);
+            for (lane, buffer) in buffer.chunks_exact_mut(pitch).enumerate() {
+                let one = &weight[(first + lane) * inputs * taps..][start * taps..end * taps];
+                buffer[..one.len()].copy_from_slice(one);
+            }
+            for tap in 0..taps {
+                for input in start..end {
+                    let line = &mut panel[(tap * inputs + input) * width..][..count];
+                    let from = buffer[(input - start) * taps + tap..].iter().step_by(pitch);
+                    for (value, from) in line.iter_mut().zip(from) {
+                        *value = *from;
                     }
                 }
             }
@@ -260,20 +272,27 @@ pub(super) fn weight_gradient(
     gradient: &[f32],
 ) -> Vec<f32> {
     let (taps, inputs, outputs) = (geometry.taps(), geometry.inputs, geometry.outputs);
-    let sums = with_windows(geometry, x, |windows| outer(kernels, windows, gradient, outputs));
-    // [tap, in, out] → [out, in, tap], a cache line of outputs at a time
-    let mut weight = vec![0.0; sums.len()];
-    let block = 16;
+    let lines = Lines::new(gradient, outputs);
+    let mut weight = vec![0.0; outputs * inputs * taps];
     let length = inputs * taps;
-    weight.par_chunks_mut(block * length).enumerate().for_each(|(group, weight)| {
-        for input in 0..inputs {
-            for tap in 0..taps {
-                let line = &sums[(tap * inputs + input) * outputs + group * block..];
-                for (one, value) in weight.chunks_exact_mut(length).zip(line) {
-                    one[input * taps + tap] = *value;
+    if is_narrow(geometry) {
+        let sums = with_windows(geometry, x, |windows| outer(kernels, windows, &lines));
+        weight.par_chunks_mut(length).enumerate().for_each(|(output, weight)| {
+            for input in 0..inputs {
+                for tap in 0..taps {
+                    weight[input * taps + tap] = sums[(tap * inputs + input) * outputs + output];
                 }
             }
-        }
-    });
+        });
+    } else {
+        let sums = with_windows(geometry, x, |windows| outer(kernels, &lines, windows));
+        weight.par_chunks_mut(length).zip(sums.par_chunks(length)).for_each(|(weight, sums)| {
+            for (input, weight) in weight.chunks_exact_mut(taps).enumerate() {
+                for (value, tap) in weight.iter_mut().zip(sums.chunks_exact(inputs)) {
+                    *value = tap[input];
+                }
+            }
+        });
+    }
     weight
 }

@@ -23,20 +23,19 @@ pub(super) struct ProductTile {
     pub(super) accumulate: bool,
 }
 
-/// One tile of a sum of outer products: over `count` rows, some numbers of one matrix by some
-/// columns of another, added to the result.
+/// One tile of a sum of outer products: over `count` rows, some numbers of each left row by some
+/// of the right row, added to the result.
 #[derive(Clone, Copy)]
 pub(super) struct OuterTile {
     pub(super) count: usize,
-    /// Where each left row starts, `offset` numbers before the first that is used.
+    /// Where the rows start, and the first number of each that is used.
     pub(super) left: *const *const f32,
-    pub(super) offset: usize,
-    /// The first right number used, and the distance to the next row.
-    pub(super) right: *const f32,
-    pub(super) right_pitch: usize,
+    pub(super) left_offset: usize,
+    pub(super) right: *const *const f32,
+    pub(super) right_offset: usize,
     /// The result's first number, the distance to its next row, and its columns.
     pub(super) target: *mut f32,
-    pub(super) target_pitch: usize,
+    pub(super) pitch: usize,
     pub(super) columns: usize,
 }
 
@@ -105,13 +104,9 @@ unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &Pr
         for tap in 0..tile.taps {
             let runs = tile.sources.add(tap * tile.pitch).cast::<[*const f32; ROWS]>().read();
             for k in 0..tile.depth {
-                let right: [S; VECTORS] =
-                    std::array::from_fn(|vector| S::load(line.add(vector * S::LANES)));
+                let right = vectors::<S, VECTORS>(line, VECTORS * S::LANES);
                 for (run, sums) in runs.iter().zip(&mut sums) {
-                    let left = S::splat(run.add(k).read());
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = left.multiply_add(right, *sum);
-                    }
+                    add_scaled(sums, S::splat(run.add(k).read()), &right);
                 }
                 line = line.add(2 * S::LANES);
             }
@@ -145,8 +140,8 @@ unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 
 /// # Safety
 ///
-/// The instructions of `S` must be there, every left row good for `offset + ROWS` numbers, every
-/// right row and target row for `columns`.
+/// The instructions of `S` must be there, every left row good for `ROWS` numbers from its offset on,
+/// every right row for `columns` from its own, and every row of the target for `columns`.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
 unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
@@ -155,24 +150,62 @@ unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL:
     // SAFETY: the contract gives every pointer the numbers that these loops read and write.
     unsafe {
         let mut sums = [[S::zero(); VECTORS]; ROWS];
-        let mut right_row = tile.right;
-        let last = tile.columns - (VECTORS - 1) * S::LANES;
+        let columns = if FULL { VECTORS * S::LANES } else { tile.columns };
         for m in 0..tile.count {
-            let left = tile.left.add(m).read().add(tile.offset);
-            let right: [S; VECTORS] = std::array::from_fn(|vector| {
-                let from = right_row.add(vector * S::LANES);
-                if FULL || vector + 1 < VECTORS { S::load(from) } else { S::load_first(from, last) }
-            });
+            let left = tile.left.add(m).read().add(tile.left_offset);
+            let right = tile.right.add(m).read().add(tile.right_offset);
+            let right = vectors::<S, VECTORS>(right, columns);
             for (row, sums) in sums.iter_mut().enumerate() {
-                let left = S::splat(left.add(row).read());
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = left.multiply_add(right, *sum);
-                }
+                add_scaled(sums, S::splat(left.add(row).read()), &right);
             }
-            right_row = right_row.wrapping_add(tile.right_pitch);
         }
         for (row, sums) in sums.into_iter().enumerate() {
-            put(sums, tile.target.add(row * tile.target_pitch), tile.columns, true);
+            put(sums, tile.target.add(row * tile.pitch), tile.columns, true);
+        }
+    }
+}
+
+/// Reads one or two vectors, of which only some columns are there.
+///
+/// # Safety
+///
+/// The instructions of `S` must be there, and the pointer good for `columns` numbers.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
+unsafe fn vectors<S: Simd, const VECTORS: usize>(from: *const f32, columns: usize) -> [S; VECTORS] {
+    // SAFETY: no more than the columns that are there is read.
+    unsafe {
+        let mut vectors = [S::zero(); VECTORS];
+        if VECTORS == 2 {
+            vectors[0] = S::load(from);
+        }
+        let last = (VECTORS - 1) * S::LANES;
+        vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
+            S::load(from.add(last))
+        } else {
+            S::load_first(from.add(last), columns - last)
+        };
+        vectors
+    }
+}
+
+/// Adds one number times each vector.
+///
+/// # Safety
+///
+/// The instructions of `S` must be there.
+#[inline(always)]
+#[expect(unsafe_code, reason = "vector instructions need a processor that has them")]
+unsafe fn add_scaled<S: Simd, const VECTORS: usize>(
+    sums: &mut [S; VECTORS],
+    scale: S,
+    vectors: &[S; VECTORS],
+) {
+    // SAFETY: handed on.
+    unsafe {
+        sums[0] = scale.multiply_add(vectors[0], sums[0]);
+        if VECTORS == 2 {
+            sums[1] = scale.multiply_add(vectors[1], sums[1]);
         }
     }
 }

@@ -16,8 +16,8 @@ struct Cut {
     chunks: usize,
 }
 
-/// Rows at a time: their right side stays in the cache while all of the left passes by.
-const BLOCK: usize = 512;
+/// Rows at a time: a panel of their right side stays in the cache while the left passes by.
+const BLOCK: usize = 256;
 /// Panels of columns in one task.
 const PANELS: usize = 8;
 
@@ -46,48 +46,55 @@ impl Target {
     }
 }
 
-/// Returns the matrix `[taps * depth][columns]` of Σ over rows of left number × right number,
-/// where `right` is `[rows][columns]`.
+/// Returns the matrix of Σ over rows of left number × right number: a line for each number of a
+/// left row, a column for each of a right row.
 #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
 pub(in crate::ops) fn outer(
     kernels: &Kernels,
     left: &impl Sources,
-    right: &[f32],
-    columns: usize,
+    right: &impl Sources,
 ) -> Floats {
-    let (taps, depth, rows) = (left.taps(), left.depth(), left.rows());
-    assert_eq!(right.len(), rows * columns, "both sides of a sum need as many rows");
-    let size = taps * depth * columns;
+    let (depth, length, rows) = (left.depth(), right.depth(), left.rows());
+    assert_eq!(right.rows(), rows, "both sides of a sum need as many rows");
+    let (lines, columns) = (left.taps() * depth, right.taps() * length);
+    let size = lines * columns;
     let cut = Cut::new(rows, size);
     let mut sums = Floats::zeros(size * cut.chunks);
     let target = Target(sums.as_mut_ptr());
     let width = kernels.width;
-    let panels = columns.div_ceil(width);
+    let panels = length.div_ceil(width);
     let groups = panels.div_ceil(PANELS);
-    (0..cut.chunks * taps * groups).into_par_iter().for_each(|task| {
-        let (chunk, tap, group) = (task / groups / taps, task / groups % taps, task % groups);
+    let tasks = [cut.chunks, left.taps(), right.taps(), groups];
+    (0..tasks.iter().product()).into_par_iter().for_each(|task: usize| {
+        let (group, task) = (task % groups, task / groups);
+        let (right_tap, task) = (task % right.taps(), task / right.taps());
+        let (left_tap, chunk) = (task % left.taps(), task / left.taps());
         let end = ((chunk + 1) * cut.chunk).min(rows);
-        let mut table = vec![std::ptr::null(); BLOCK];
+        let mut left_rows = vec![std::ptr::null(); BLOCK];
+        let mut right_rows = left_rows.clone();
         for first in (chunk * cut.chunk..end).step_by(BLOCK) {
             let count = BLOCK.min(end - first);
-            left.locate(first..first + count, tap..tap + 1, &mut table[..count]);
+            let range = first..first + count;
+            left.locate(range.clone(), left_tap..left_tap + 1, &mut left_rows[..count]);
+            right.locate(range, right_tap..right_tap + 1, &mut right_rows[..count]);
             for panel in group * PANELS..((group + 1) * PANELS).min(panels) {
-                let column = panel * width;
+                let offset = panel * width;
                 for tile in tiles(depth, kernels.outer.len()) {
-                    let line = chunk * taps * depth + tap * depth + tile.start;
+                    let line = chunk * lines + left_tap * depth + tile.start;
                     let description = OuterTile {
                         count,
-                        left: table.as_ptr(),
-                        offset: tile.start,
-                        right: right[first * columns + column..].as_ptr(),
-                        right_pitch: columns,
-                        target: target.at(line * columns + column),
-                        target_pitch: columns,
-                        columns: width.min(columns - column),
+                        left: left_rows.as_ptr(),
+                        left_offset: tile.start,
+                        right: right_rows.as_ptr(),
+                        right_offset: offset,
+                        target: target.at(line * columns + right_tap * length + offset),
+                        pitch: columns,
+                        columns: width.min(length - offset),
                     };
-                    // SAFETY: `Kernels` exist only for instructions that are there; the left is
-                    // good by its trait's promise, the right has its length checked above, and
-                    // the lines and columns of the target belong to this task alone.
+                    // SAFETY: `Kernels` exist only for instructions that are there; both sides
+                    // are good by their trait's promise for `depth` and `length` numbers, which
+                    // tile and panel stay within; the lines and columns of the target belong to
+                    // this task alone.
                     unsafe { kernels.outer[tile.len() - 1](&description) }
                 }
             }
