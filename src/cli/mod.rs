@@ -1,5 +1,16 @@
 //! The command line: one file per command, and what they share.
 
+mod log;
+mod paint;
+mod plan;
+mod quantity;
+mod report;
+mod run;
+mod show;
+mod store;
+mod target;
+mod why;
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{ArgAction, Parser, Subcommand};
+use pipe::Problems;
 use tracing_subscriber::EnvFilter;
 
 /// Nothing is out of date, or everything that was has been made.
@@ -54,6 +66,12 @@ pub(crate) struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Run),
+    Plan(plan::Plan),
+    Why(why::Why),
+    Log(log::Log),
+    Show(show::Show),
+    Store(store::Store),
     /// Does the work of one step (started by `run`)
     #[command(name = pipe::worker::SUBCOMMAND, hide = true)]
     Worker,
@@ -64,12 +82,20 @@ enum Command {
 
 /// Why a command did not succeed.
 pub(crate) enum Failure {
+    /// The pipeline file is wrong, or names on the command line that it does not have.
+    Problems(Problems),
     /// The command line asks for something that cannot be, with a hint at what can.
     Usage(String),
     /// Anything else; read by people only.
     Failed(anyhow::Error),
     /// Whoever read the output has gone; nobody is left to tell.
     Closed,
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Problems(problems)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -124,6 +150,10 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(match result {
         Ok(code) => code,
         Err(Failure::Closed) => SUCCESS,
+        Err(Failure::Problems(problems)) => {
+            writeln!(io::stderr(), "{problems}").ok();
+            USAGE
+        }
         Err(Failure::Usage(message)) => {
             complain(&message);
             USAGE
@@ -144,8 +174,14 @@ impl Global {
 }
 
 impl Command {
-    fn run(&self, _global: &Global) -> Result<u8, Failure> {
+    fn run(&self, global: &Global) -> Result<u8, Failure> {
         match self {
+            Self::Run(command) => command.run(global),
+            Self::Plan(command) => command.run(global),
+            Self::Why(command) => command.run(global),
+            Self::Log(command) => command.run(global),
+            Self::Show(command) => command.run(global),
+            Self::Store(command) => command.run(global),
             Self::Worker => Ok(if pipe::worker::run()? { SUCCESS } else { FAILED }),
             Self::Guard => {
                 pipe::guard::run(io::stdin().lock())?;
@@ -156,8 +192,8 @@ impl Command {
 }
 
 /// Writes an error to the terminal; if that is gone too there is nobody left to tell.
-fn complain(message: &str) {
-    drop(writeln!(io::stderr(), "pipe: {message}"));
+pub(crate) fn complain(message: &str) {
+    writeln!(io::stderr(), "pipe: {message}").ok();
 }
 
 /// Sends the log of the engine to the terminal: warnings, more with `-v`, or as PIPE_LOG says.

@@ -1,0 +1,229 @@
+//! The lines that a run leaves behind, on a terminal as in a log.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use pipe::event::{Event, StepResult};
+
+use crate::cli::paint::Paint;
+use crate::cli::quantity;
+
+/// More reasons are counted, not told, unless asked for.
+const REASONS: usize = 2;
+/// More figures of one step are left to `pipe show`.
+const FIGURES: usize = 6;
+
+/// Turns events into lines, and remembers what the closing lines need.
+pub(crate) struct Lines {
+    paint: Paint,
+    /// How to write the pipeline file in an advice.
+    file: String,
+    /// The steps whose results nothing else needs.
+    goals: Vec<String>,
+    verbose: bool,
+    quiet: bool,
+    width: usize,
+    order: Vec<String>,
+    results: BTreeMap<String, StepResult>,
+    failed: Vec<String>,
+    interrupted: bool,
+}
+
+impl Lines {
+    /// Makes the lines of a run of `file` whose last steps are `goals`.
+    pub(crate) fn new(paint: Paint, file: String, goals: Vec<String>) -> Self {
+        Self {
+            paint,
+            file,
+            goals,
+            verbose: false,
+            quiet: false,
+            width: 0,
+            order: Vec::new(),
+            results: BTreeMap::new(),
+            failed: Vec::new(),
+            interrupted: false,
+        }
+    }
+
+    /// Tells everything, or only what went wrong.
+    pub(crate) fn volume(mut self, verbose: bool, quiet: bool) -> Self {
+        (self.verbose, self.quiet) = (verbose, quiet);
+        self
+    }
+
+    /// The colours.
+    pub(super) fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// Whether only what went wrong is told.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// A name, padded to the longest.
+    pub(super) fn padded(&self, step: &str) -> String {
+        format!("{step:width$}", width = self.width)
+    }
+
+    /// The lines that an event leaves behind.
+    pub(super) fn of(&mut self, event: &Event) -> Vec<String> {
+        let paint = self.paint;
+        match event {
+            Event::Begin { steps, .. } => {
+                self.width = steps.iter().map(|step| step.chars().count()).max().unwrap_or(0);
+                self.order.clone_from(steps);
+                Vec::new()
+            }
+            Event::Notice { message } => vec![format!("  {} {message}", paint.odd("!"))],
+            Event::Fresh { step, result } => {
+                self.results.insert(step.clone(), result.clone());
+                self.unless_quiet(vec![self.step(&paint.dim("·"), step, &paint.dim("fresh"), None)])
+            }
+            Event::Waiting { step } => {
+                let note = format!("{step} is being made by another run; waiting for it");
+                self.unless_quiet(vec![format!("  {} {note}", paint.dim("·"))])
+            }
+            Event::Ran { step, why, result, unchanged, unrepeatable, seconds, .. } => {
+                self.results.insert(step.clone(), result.clone());
+                let mut lines = self.ran(step, why, *unchanged, *seconds);
+                if *unrepeatable {
+                    let note = "made other files than before from the same inputs and parameters";
+                    lines.push(self.below(&paint.odd(note)));
+                }
+                self.unless_quiet(lines)
+            }
+            Event::Failed { step, message, log_tail, log, seconds } => {
+                self.failed.push(step.clone());
+                self.failure(step, message, log_tail, log.as_ref(), *seconds)
+            }
+            Event::Skipped { step, because } => {
+                let needs = format!("because {because} failed");
+                let line = self.step(&paint.dim("-"), step, &paint.dim("skipped"), None);
+                self.unless_quiet(vec![format!("{line}  {}", paint.dim(&needs))])
+            }
+            Event::Cancelled { step } => {
+                let line = self.step(&paint.odd("-"), step, &paint.odd("stopped"), None);
+                self.unless_quiet(vec![line])
+            }
+            Event::Stopping { at_once } => {
+                self.interrupted = true;
+                let note = if *at_once {
+                    "killing what runs"
+                } else {
+                    "stopping; running steps save what they can (Ctrl-C again kills them)"
+                };
+                vec![format!("  {} {note}", paint.odd("!"))]
+            }
+            Event::End { fresh, ran, failed, skipped, cancelled, seconds } => {
+                let counts = [*failed, *ran, *fresh, *skipped, *cancelled];
+                let lines = self.closing(counts, *seconds);
+                self.unless_quiet(lines)
+            }
+            Event::Started { .. } | Event::Progress { .. } | Event::Measure { .. } => Vec::new(),
+        }
+    }
+
+    fn unless_quiet(&self, lines: Vec<String>) -> Vec<String> {
+        if self.quiet { Vec::new() } else { lines }
+    }
+
+    fn step(&self, symbol: &str, step: &str, status: &str, seconds: Option<f64>) -> String {
+        let line = format!("  {symbol} {}  {status}", self.padded(step));
+        match seconds {
+            Some(time) => format!("{line} {}", quantity::seconds(time)),
+            None => line,
+        }
+    }
+
+    fn below(&self, text: &str) -> String {
+        format!("    {:width$}  {text}", "", width = self.width)
+    }
+
+    fn ran(&self, step: &str, why: &[String], unchanged: bool, seconds: f64) -> Vec<String> {
+        let paint = self.paint;
+        let mut line = self.step(&paint.good("✓"), step, &paint.good("ran"), Some(seconds));
+        let shown = if self.verbose { why.len() } else { REASONS.min(why.len()) };
+        let mut told = why[..shown].join(", ");
+        if shown < why.len() {
+            told.push_str(&format!(", and {} more", why.len() - shown));
+        }
+        if unchanged && !why.iter().any(|reason| reason == "forced") {
+            told.push_str("; same result as before");
+        }
+        line.push_str(&paint.dim(&format!("  {told}")));
+        vec![line]
+    }
+
+    fn failure(
+        &self,
+        step: &str,
+        message: &str,
+        log_tail: &[String],
+        log: Option<&PathBuf>,
+        seconds: f64,
+    ) -> Vec<String> {
+        let paint = self.paint;
+        let time = Some(seconds).filter(|_| log.is_some());
+        let mut lines = vec![self.step(&paint.bad("✗"), step, &paint.bad("failed"), time)];
+        lines.extend(message.lines().map(|line| format!("      {line}")));
+        if !log_tail.is_empty() {
+            lines.push(paint.dim("      the end of its log:"));
+            lines.extend(log_tail.iter().map(|line| paint.dim(&format!("      | {line}"))));
+        }
+        lines
+    }
+
+    fn closing(&self, counts: [usize; 5], seconds: f64) -> Vec<String> {
+        let paint = self.paint;
+        let [failed, ran, _, skipped, cancelled] = counts;
+        let mut lines = vec![String::new()];
+        let measured = self.order.iter().filter_map(|step| {
+            let measures = &self.results.get(step)?.measures;
+            (!measures.is_empty()).then(|| self.measures(step, measures))
+        });
+        lines.extend(measured);
+        if lines.len() > 1 {
+            lines.push(String::new());
+        }
+        let total: usize = counts.iter().sum();
+        let time = quantity::seconds(seconds);
+        let up_to_date = failed + skipped + cancelled == 0;
+        if up_to_date && ran == 0 {
+            let all = format!("{} up to date", quantity::count(total, "step"));
+            lines.push(format!("  {} in {time}", paint.good(&all)));
+        } else {
+            let words = ["failed", "ran", "fresh", "skipped", "stopped"];
+            let parts: Vec<String> = counts
+                .iter()
+                .zip(words)
+                .filter(|(count, _)| **count > 0)
+                .map(|(count, word)| format!("{count} {word}"))
+                .collect();
+            let parts = parts.join(", ");
+            let parts = if up_to_date { paint.good(&parts) } else { paint.bad(&parts) };
+            lines.push(format!("  {parts} in {time}"));
+        }
+        for goal in self.goals.iter().filter_map(|goal| self.results.get(goal)) {
+            lines.push(format!("  result in {}/", paint.bold(&quantity::path(&goal.path))));
+        }
+        if let Some(step) = self.failed.first() {
+            lines.push(paint.dim(&format!("  whole log: pipe log {} {step}", self.file)));
+        }
+        if self.interrupted {
+            lines.push(paint.dim("  run it again to go on where it stopped"));
+        }
+        lines
+    }
+
+    fn measures(&self, step: &str, measures: &BTreeMap<String, f64>) -> String {
+        let shown: Vec<String> = measures
+            .iter()
+            .take(FIGURES)
+            .map(|(name, value)| format!("{} {}", self.paint.dim(name), quantity::figure(*value)))
+            .collect();
+        let more = if measures.len() > FIGURES { self.paint.dim("  ...") } else { String::new() };
+        format!("    {}  {}{more}", self.padded(step), shown.join("  "))
+    }
+}

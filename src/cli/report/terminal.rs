@@ -1,0 +1,115 @@
+//! A run on a terminal: what is over scrolls up, what runs has one living line each.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use pipe::event::{Event, Observer};
+
+use super::lines::Lines;
+use super::pace::Pace;
+use crate::cli::quantity;
+
+/// How many characters a bar has.
+const BAR: u64 = 20;
+
+/// Draws on the terminal behind standard error.
+pub(crate) struct Terminal {
+    screen: MultiProgress,
+    lines: Lines,
+    running: BTreeMap<String, Running>,
+}
+
+struct Running {
+    bar: ProgressBar,
+    since: Instant,
+    pace: Pace,
+    /// Done, total, unit, note.
+    progress: Option<(u64, u64, String, String)>,
+}
+
+impl Terminal {
+    /// Draws what `lines` and the running steps say.
+    pub(crate) fn new(lines: Lines) -> Self {
+        Self { screen: MultiProgress::new(), lines, running: BTreeMap::new() }
+    }
+
+    fn start(&mut self, step: &str, resumes: bool) {
+        let style = ProgressStyle::with_template("  {spinner:.cyan} {prefix}  {wide_msg}");
+        let bar = self.screen.add(ProgressBar::no_length());
+        bar.set_style(style.expect("the template is well formed").tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+        bar.set_prefix(self.lines.padded(step));
+        bar.set_message(if resumes { "going on where it stopped" } else { "starting" });
+        let running = Running { bar, since: Instant::now(), pace: Pace::default(), progress: None };
+        self.running.insert(step.to_owned(), running);
+    }
+
+    fn stop(&mut self, step: &str) {
+        if let Some(running) = self.running.remove(step) {
+            running.bar.finish_and_clear();
+            self.screen.remove(&running.bar);
+        }
+    }
+}
+
+impl Running {
+    fn message(&self, lines: &Lines) -> String {
+        let paint = lines.paint();
+        let now = Instant::now();
+        let Some((done, total, unit, note)) = &self.progress else {
+            let elapsed = (now - self.since).as_secs_f64();
+            return paint.dim(&quantity::seconds(elapsed.floor()));
+        };
+        let mut parts = Vec::new();
+        if *total > 0 {
+            let filled = (done * BAR / total).min(BAR) as usize;
+            let rest = paint.dim(&"─".repeat(BAR as usize - filled));
+            parts.push(format!("{}{rest}", "━".repeat(filled)));
+            parts.push(format!("{done}/{total} {unit}"));
+        } else {
+            parts.push(format!("{done} {unit}"));
+        }
+        if let Some(rate) = self.pace.rate() {
+            parts.push(paint.dim(&format!("{}/s", quantity::figure(rate))));
+        }
+        if let Some(left) = self.pace.left(*total, now) {
+            parts.push(paint.dim(&format!("{} left", quantity::seconds(left.round()))));
+        }
+        if !note.is_empty() {
+            parts.push(note.clone());
+        }
+        parts.join("  ")
+    }
+}
+
+impl Observer for Terminal {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Started { step, resumes, .. } if !self.lines.is_quiet() => {
+                self.start(step, *resumes);
+            }
+            Event::Progress { step, done, total, unit, note } => {
+                if let Some(running) = self.running.get_mut(step) {
+                    running.pace.note(Instant::now(), *done, unit);
+                    running.progress = Some((*done, *total, unit.clone(), note.clone()));
+                }
+            }
+            Event::Fresh { step, .. }
+            | Event::Ran { step, .. }
+            | Event::Failed { step, .. }
+            | Event::Cancelled { step } => self.stop(step),
+            _ => {}
+        }
+        for line in self.lines.of(event) {
+            // A terminal that has gone does not end the run.
+            self.screen.println(line).ok();
+        }
+    }
+
+    fn tick(&mut self) {
+        for running in self.running.values() {
+            running.bar.set_message(running.message(&self.lines));
+            running.bar.tick();
+        }
+    }
+}

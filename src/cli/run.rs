@@ -1,0 +1,150 @@
+//! `pipe run`: brings steps up to date.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::available_parallelism;
+
+use anyhow::Context as _;
+use pipe::StepId;
+use pipe::event::Observer;
+use pipe::executor::{self, Options};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use stages::DeviceChoice;
+
+use super::paint::Paint;
+use super::report::{Json, Lines, Plain, Terminal};
+use super::target::{Opened, Target};
+use super::{FAILED, Failure, Global, INTERRUPTED, SUCCESS, USAGE, complain};
+
+/// Brings the steps of a pipeline up to date
+///
+/// Runs the steps whose results are missing or out of date, each in a process of its own, as many at
+/// once as there are cores. Results are kept in the store, with a link to each in
+/// `.pipe/latest/PIPELINE/STEP/`.
+///
+/// Ctrl-C stops the run; steps save what they can and go on from there the next time. Ctrl-C again
+/// kills them.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    target: Target,
+    /// The steps to bring up to date, with all they need [default: all]
+    #[arg(value_name = "STEP")]
+    steps: Vec<String>,
+    /// How many steps may run at once [default: the number of cores]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Only tell what would run, and why
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Run a step even though it is fresh; without `=STEP`, every step that was asked for
+    #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true,
+          value_delimiter = ',', default_missing_value = "")]
+    force: Vec<String>,
+    /// After a failure, go on with what does not depend on it
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value_t, hide_possible_values = true)]
+    device: DeviceChoice,
+    /// Write events as JSON lines to standard output
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pipe run pipelines/verify.toml                 everything that is out of date
+  pipe run pipelines/verify.toml train           the step train, and what it needs
+  pipe run pipelines/verify.toml --force=train   train again, though it is fresh
+  pipe run pipelines/verify.toml --set stage.train.epochs=3 --dry-run";
+
+impl Run {
+    /// Runs the command.
+    pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
+        let opened = self.target.open(global)?;
+        let selected = opened.select(&self.steps)?;
+        let forced = self.forced(&opened, &selected)?;
+        if self.dry_run {
+            return super::plan::print(&opened, &selected, &forced);
+        }
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let interrupt = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, interrupt.clone())
+                .context("cannot listen for signals")?;
+        }
+        let mut observer = self.observer(global, &opened, &selected);
+        let options = Options {
+            root: &opened.project.root,
+            selected,
+            forced,
+            jobs: self.jobs.map_or(cores, NonZeroUsize::get),
+            cores,
+            device: self.device,
+            keep_going: self.keep_going,
+            interrupt: &interrupt,
+        };
+        match executor::run(&opened.plan, &opened.store, &options, &mut *observer) {
+            Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
+            Ok(summary) => Ok(if summary.failed > 0 { FAILED } else { SUCCESS }),
+            Err(error) => {
+                complain(&error.to_string());
+                Ok(USAGE)
+            }
+        }
+    }
+
+    fn forced(
+        &self,
+        opened: &Opened,
+        selected: &BTreeSet<StepId>,
+    ) -> Result<BTreeSet<StepId>, Failure> {
+        let mut forced = BTreeSet::new();
+        for name in &self.force {
+            let named: Vec<&String> = match name.is_empty() {
+                true => self.steps.iter().collect(),
+                false => vec![name],
+            };
+            if named.is_empty() {
+                return Ok(selected.clone());
+            }
+            for name in named {
+                let step = opened.step(name)?;
+                if !selected.contains(&step) {
+                    let message = format!("--force={name}: the steps asked for do not need it");
+                    return Err(Failure::Usage(message));
+                }
+                forced.insert(step);
+            }
+        }
+        Ok(forced)
+    }
+
+    fn observer(
+        &self,
+        global: &Global,
+        opened: &Opened,
+        selected: &BTreeSet<StepId>,
+    ) -> Box<dyn Observer> {
+        if self.json {
+            return Box::new(Json::new(io::BufWriter::new(io::stdout())));
+        }
+        let plan = &opened.plan;
+        let is_goal =
+            |id: &&StepId| !plan.downstream(**id).iter().any(|after| selected.contains(after));
+        let goals = selected.iter().filter(is_goal).map(|&id| plan.step(id).name.clone()).collect();
+        let lines = Lines::new(Paint::of(&io::stderr()), self.target.shown(), goals)
+            .volume(global.verbose > 0, global.quiet);
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if io::stderr().is_terminal() && !dumb {
+            Box::new(Terminal::new(lines))
+        } else {
+            Box::new(Plain::new(io::stderr(), lines))
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The pipeline file that a command works on.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use cache::Store;
+use pipe::{Pipeline, Plan, StepId};
+
+use super::{Failure, Global, Project};
+
+/// Which pipeline.
+#[derive(clap::Args)]
+pub(crate) struct Target {
+    /// The pipeline file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Change a value of the file, e.g. `stage.train.epochs=3` or `params.seed=9`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+/// A planned pipeline, its project and its store.
+pub(crate) struct Opened {
+    pub(crate) project: Project,
+    pub(crate) plan: Plan,
+    pub(crate) store: Store,
+}
+
+impl Target {
+    /// Reads the pipeline and opens the store of its project.
+    pub(crate) fn open(&self, global: &Global) -> Result<Opened, Failure> {
+        let project = global.project()?;
+        let pipeline = Pipeline::load(&self.file, &project.root, &self.settings)?;
+        let plan = Plan::new(pipeline)?;
+        let store = Store::open(&project.store)
+            .with_context(|| format!("cannot use the store {}", project.store.display()))?;
+        Ok(Opened { project, plan, store })
+    }
+
+    /// The file as it was written on the command line.
+    pub(crate) fn shown(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
+impl Opened {
+    /// The named steps with everything they need.
+    pub(crate) fn select(&self, names: &[String]) -> Result<BTreeSet<StepId>, Failure> {
+        Ok(self.plan.select(names)?)
+    }
+
+    /// One step by its name.
+    pub(crate) fn step(&self, name: &str) -> Result<StepId, Failure> {
+        self.plan.select(&[name.to_owned()])?;
+        Ok(self.plan.find(name).expect("it was selected by its name"))
+    }
+}
