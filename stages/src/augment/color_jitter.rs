@@ -86,45 +86,38 @@ fn saturate(picture: &mut Picture, factor: f32) {
     }
 }
 
-/// Turns every colour on the colour circle; 1 is the whole circle.
+/// Turns every colour on the colour circle (Smith 1978); 1 is the whole circle, `shift` at most half.
 fn shift_hue(picture: &mut Picture, shift: f32) {
     for pixel in picture.pixels.chunks_exact_mut(3) {
-        let (hue, saturation, value) = hue_saturation_value(pixel[0], pixel[1], pixel[2]);
-        pixel.copy_from_slice(&red_green_blue((hue + shift).rem_euclid(1.0), saturation, value));
+        let (red, green, blue) = (pixel[0], pixel[1], pixel[2]);
+        let highest = red.max(green).max(blue);
+        let range = highest - red.min(green).min(blue);
+        let scale = if range > 0.0 { 1.0 / range } else { 0.0 };
+        let sixths = if highest == red {
+            (green - blue) * scale
+        } else if highest == green {
+            2.0 + (blue - red) * scale
+        } else {
+            4.0 + (red - green) * scale
+        };
+        let turned = around(sixths + 6.0 * shift);
+        // How far each channel falls below the highest, by its distance on the circle.
+        for (channel, place) in pixel.iter_mut().zip([5.0, 3.0, 1.0]) {
+            let distance = around(turned + place);
+            let fall = distance.min(4.0 - distance).clamp(0.0, 1.0);
+            *channel = (highest - range * fall).clamp(0.0, 1.0);
+        }
     }
 }
 
-/// Hue in 0..1, saturation and value in 0..=1 (Smith 1978).
-fn hue_saturation_value(red: f32, green: f32, blue: f32) -> (f32, f32, f32) {
-    let highest = red.max(green).max(blue);
-    let range = highest - red.min(green).min(blue);
-    if range == 0.0 {
-        return (0.0, 0.0, highest);
-    }
-    let away = |channel: f32| (highest - channel) / range;
-    let sixths = if highest == red {
-        away(blue) - away(green)
-    } else if highest == green {
-        2.0 + away(red) - away(blue)
+/// Brings sixths of a circle that are at most one circle out of it back into 0..=6.
+fn around(sixths: f32) -> f32 {
+    if sixths < 0.0 {
+        sixths + 6.0
+    } else if sixths >= 6.0 {
+        sixths - 6.0
     } else {
-        4.0 + away(green) - away(red)
-    };
-    ((sixths / 6.0).rem_euclid(1.0), range / highest, highest)
-}
-
-fn red_green_blue(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
-    let sixth = (6.0 * hue).floor();
-    let part = 6.0 * hue - sixth;
-    let low = value * (1.0 - saturation);
-    let falling = value * (1.0 - saturation * part);
-    let rising = value * (1.0 - saturation * (1.0 - part));
-    match sixth as u8 % 6 {
-        0 => [value, rising, low],
-        1 => [falling, value, low],
-        2 => [low, value, rising],
-        3 => [low, falling, value],
-        4 => [rising, low, value],
-        _ => [value, low, falling],
+        sixths
     }
 }
 

@@ -108,9 +108,9 @@ fn stretch(picture: Picture, part: Rectangle) -> Picture {
         return picture;
     }
     let columns = spread(part.width, width);
-    let mut pixels = Vec::with_capacity(picture.pixels.len());
+    let mut pixels = vec![0.0; picture.pixels.len()];
     let mut row = vec![0.0_f32; 3 * part.width];
-    for mix in spread(part.height, height) {
+    for (mix, out) in spread(part.height, height).iter().zip(pixels.chunks_exact_mut(3 * width)) {
         let source = |y: usize| {
             let start = 3 * ((part.top + y) * width + part.left);
             &picture.pixels[start..start + 3 * part.width]
@@ -118,10 +118,11 @@ fn stretch(picture: Picture, part: Rectangle) -> Picture {
         for ((to, &a), &b) in row.iter_mut().zip(source(mix.first)).zip(source(mix.second)) {
             *to = a + mix.share * (b - a);
         }
-        for column in &columns {
+        for (column, pixel) in columns.iter().zip(out.chunks_exact_mut(3)) {
             let (first, second) = (&row[3 * column.first..][..3], &row[3 * column.second..][..3]);
             for channel in 0..3 {
-                pixels.push(first[channel] + column.share * (second[channel] - first[channel]));
+                let (a, b) = (first[channel], second[channel]);
+                pixel[channel] = (a + column.share * (b - a)).clamp(0.0, 1.0);
             }
         }
     }

@@ -11,6 +11,17 @@ pub(crate) struct Picture {
     pub(crate) pixels: Vec<f32>,
 }
 
+/// Every byte as a share of 255; a table is quicker than three divisions a pixel.
+const SHARES: [f32; 256] = {
+    let mut shares = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        shares[byte] = byte as f32 / 255.0;
+        byte += 1;
+    }
+    shares
+};
+
 impl Picture {
     /// Makes a picture from three planes of bytes, `[3, height, width]`, as shards hold them.
     ///
@@ -25,9 +36,9 @@ impl Picture {
         let mut pixels = vec![0.0; 3 * area];
         let channels = red.iter().zip(green).zip(blue);
         for (pixel, ((&r, &g), &b)) in pixels.chunks_exact_mut(3).zip(channels) {
-            pixel[0] = f32::from(r) / 255.0;
-            pixel[1] = f32::from(g) / 255.0;
-            pixel[2] = f32::from(b) / 255.0;
+            pixel[0] = SHARES[usize::from(r)];
+            pixel[1] = SHARES[usize::from(g)];
+            pixel[2] = SHARES[usize::from(b)];
         }
         Self { height, width, pixels }
     }
