@@ -16,6 +16,8 @@ use crate::walk::Found;
 
 /// How often a file is read again that changes while it is read.
 const TRIES: usize = 3;
+/// How many files a thread takes at least.
+const SHARE: usize = 16;
 /// Reading this many bytes, in this many files, again costs less than writing a table.
 const CHEAP: (usize, u64) = (4, 64 << 10);
 
@@ -47,31 +49,28 @@ pub(crate) fn digest(
             Some(_) => digests.iter().any(Option::is_none),
             None => worth_remembering(found.iter().zip(&digests).filter_map(unread)),
         };
-    let files: Result<Vec<(Known, FileEntry)>, StoreError> = found
-        .into_par_iter()
-        .zip(digests)
-        .with_min_len(16)
-        .map(|(found, digest)| {
-            let (state, digest) = match digest {
-                Some(digest) => (found.state, digest),
-                None => read(&place(&found.path))?,
-            };
-            let entry = FileEntry { digest, size: state.size, executable: found.executable };
-            Ok((Known { path: found.path, state, digest }, entry))
-        })
+    let read: Result<Vec<(State, Digest)>, StoreError> = found
+        .par_iter()
+        .zip(&digests)
+        .with_min_len(SHARE)
+        .filter(|(_, digest)| digest.is_none())
+        .map(|(found, _)| read(&place(&found.path)))
         .collect();
-    let files = files?;
-    let table = news.then(|| FileTable {
-        root: String::new(),
-        files: files
-            .iter()
-            .map(|(known, _)| known)
-            .filter(|known| now.is_none_or(|now| known.state.settled(now)))
-            .cloned()
-            .collect(),
-    });
-    let table = table.filter(|table| table.files != first);
-    let files = files.into_iter().map(|(known, entry)| (known.path, entry)).collect();
+    let mut read = read?.into_iter();
+    let mut files = Vec::with_capacity(found.len());
+    let mut table = FileTable::default();
+    for (found, digest) in found.into_iter().zip(digests) {
+        let (state, digest) = match digest {
+            Some(digest) => (found.state, digest),
+            None => read.next().expect("each file without a digest was read"),
+        };
+        if news && now.is_none_or(|now| state.settled(now)) {
+            table.files.push(Known { path: found.path.clone(), state, digest });
+        }
+        let entry = FileEntry { digest, size: state.size, executable: found.executable };
+        files.push((found.path, entry));
+    }
+    let table = (news && table.files != first).then_some(table);
     Ok(Digested { files, table })
 }
 

@@ -117,10 +117,10 @@ impl Store {
         for one in checked? {
             match one {
                 Ok(known) => files.push(known),
-                Err(path) => damaged.push(path),
+                Err(path) if !damaged.contains(&path) => damaged.push(path),
+                Err(_) => {}
             }
         }
-        damaged.dedup();
         let old = |known: &Known| recall(&known.path) == Some(known);
         let new = files.iter().filter(|known| !old(known)).map(|known| known.state.size);
         if damaged.is_empty() && known::worth_remembering(new) {

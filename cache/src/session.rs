@@ -62,10 +62,10 @@ impl Session {
     pub(crate) fn clean(tmp: &Path) -> Result<usize, StoreError> {
         let mut cleaned = 0;
         for entry in fs::read_dir(tmp).at("list", tmp)? {
-            let path = entry.at("list", tmp)?.path();
-            let text = path.as_os_str().to_string_lossy();
-            let directory = PathBuf::from(text.strip_suffix(ALIVE).unwrap_or(&text));
-            let alive = PathBuf::from(format!("{}{ALIVE}", directory.display()));
+            // A name that is not UTF-8 is not that of a session.
+            let Ok(name) = entry.at("list", tmp)?.file_name().into_string() else { continue };
+            let name = name.strip_suffix(ALIVE).unwrap_or(&name);
+            let (directory, alive) = (tmp.join(name), tmp.join(format!("{name}{ALIVE}")));
             let lock = match File::options().read(true).write(true).open(&alive) {
                 Ok(file) if !try_lock(&file).at("lock", &alive)? => continue,
                 Ok(file) => Some(file),

@@ -1,7 +1,7 @@
 //! Results on disk, found by key.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,8 +71,12 @@ impl Store {
         if !version.is_dir() {
             fs::create_dir_all(&version).at("make the directory", &version)?;
             // Results are made from what is in version control; they do not belong there.
+            // What the user has written there stays.
             let ignore = root.join(".gitignore");
-            fs::write(&ignore, "*\n").at("write", &ignore)?;
+            match File::create_new(&ignore).and_then(|mut file| file.write_all(b"*\n")) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                written => written.at("write", &ignore)?,
+            }
         }
         for name in DIRECTORIES {
             let directory = version.join(name);
@@ -86,7 +90,10 @@ impl Store {
         file.lock_shared().at("lock", &in_use)?;
         let identity = identity(&fs::metadata(&version).at("read", &version)?);
         let store = Self { root, version, in_use: file, identity, session: Mutex::new(None) };
-        Session::clean(&store.tmp())?;
+        // What cannot be removed, perhaps because it is another user's, is in nobody's way.
+        if let Err(error) = Session::clean(&store.tmp()) {
+            tracing::warn!("{error}");
+        }
         Ok(store)
     }
 

@@ -1,6 +1,6 @@
 //! Finding every file below a directory, on all threads.
 
-use std::fs::{self, DirEntry, Metadata};
+use std::fs::{self, DirEntry, FileType, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,10 @@ impl<'a> Walk<'a> {
     /// Returns every file, sorted by path.
     pub(crate) fn files(self) -> Result<Vec<Found>, StoreError> {
         let mut found = self.directory(self.root, "", None)?;
-        found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        // Only links to directories come at another place than the walk takes them for.
+        if !found.is_sorted_by(|a, b| a.path < b.path) {
+            found.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        }
         Ok(found)
     }
 
@@ -72,21 +75,21 @@ impl<'a> Walk<'a> {
         let id = identity(&fs::metadata(directory).at("read", directory)?);
         let here = Above { directory: id, depth: above.map_or(0, |a| a.depth + 1), above };
         self.admit(directory, &here)?;
-        let entries: Result<Vec<DirEntry>, _> =
-            fs::read_dir(directory).and_then(Iterator::collect).at("list", directory);
-        entries?
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory).at("list", directory)? {
+            entries.push(Entry::of(entry.at("list", directory)?)?);
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        entries
             .into_par_iter()
             .with_min_len(SHARE)
             .try_fold(Vec::new, |mut found, entry| {
-                self.entry(directory, prefix, &entry, &here, &mut found)?;
+                self.entry(prefix, entry, &here, &mut found)?;
                 Ok(found)
             })
-            .try_reduce(Vec::new, |mut all, mut some| {
-                if all.len() < some.len() {
-                    std::mem::swap(&mut all, &mut some);
-                }
-                all.append(&mut some);
-                Ok(all)
+            .try_reduce(Vec::new, |mut left, mut right| {
+                left.append(&mut right);
+                Ok(left)
             })
     }
 
@@ -112,41 +115,64 @@ impl<'a> Walk<'a> {
 
     fn entry(
         self,
-        directory: &Path,
         prefix: &str,
-        entry: &DirEntry,
+        entry: Entry,
         here: &Above<'_>,
         found: &mut Vec<Found>,
     ) -> Result<(), StoreError> {
-        let refuse = |problem: &str| {
-            Err(StoreError::Unusable { path: entry.path(), problem: problem.to_owned() })
-        };
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            return refuse("has a name that is not UTF-8; rename it");
-        };
-        let path = [prefix, name].concat();
-        let kind = entry.file_type().at("read", directory)?;
-        let metadata = if kind.is_dir() {
-            found.append(&mut self.directory(&entry.path(), &(path + "/"), Some(here))?);
+        let Entry { name, kind, entry } = entry;
+        let mut path = [prefix, &name].concat();
+        if kind.is_dir() {
+            found.append(&mut self.directory(&entry.path(), &path, Some(here))?);
             return Ok(());
-        } else if kind.is_symlink() {
+        }
+        let metadata = if kind.is_symlink() {
             fs::metadata(entry.path()).at("follow the link", &entry.path())?
         } else {
             entry.metadata().at("read", &entry.path())?
         };
-        if metadata.is_dir() {
-            if !self.follow_directories {
-                return refuse("is a link to a directory; write the files themselves");
-            }
-            found.append(&mut self.directory(&entry.path(), &(path + "/"), Some(here))?);
+        if metadata.is_file() {
+            found.push(Found::of(path, &metadata, kind.is_symlink()));
             return Ok(());
         }
-        if !metadata.is_file() {
-            return refuse("is neither a file nor a directory; remove it");
+        if metadata.is_dir() && self.follow_directories {
+            path.push('/');
+            found.append(&mut self.directory(&entry.path(), &path, Some(here))?);
+            return Ok(());
         }
-        found.push(Found::of(path, &metadata, kind.is_symlink()));
-        Ok(())
+        let problem = if metadata.is_dir() {
+            "is a link to a directory; write the files themselves"
+        } else {
+            "is neither a file nor a directory; remove it"
+        };
+        Err(StoreError::Unusable { path: entry.path(), problem: problem.to_owned() })
+    }
+}
+
+/// What a directory says of something in it.
+struct Entry {
+    /// With `/` after that of a directory, so that the order of names is the order of the paths
+    /// that start with them.
+    name: String,
+    kind: FileType,
+    entry: DirEntry,
+}
+
+impl Entry {
+    fn of(entry: DirEntry) -> Result<Self, StoreError> {
+        let kind = entry.file_type().at("read", &entry.path())?;
+        match entry.file_name().into_string() {
+            Ok(mut name) => {
+                if kind.is_dir() {
+                    name.push('/');
+                }
+                Ok(Self { name, kind, entry })
+            }
+            Err(_) => {
+                let problem = "has a name that is not UTF-8; rename it".to_owned();
+                Err(StoreError::Unusable { path: entry.path(), problem })
+            }
+        }
     }
 }
 

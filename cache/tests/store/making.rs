@@ -205,3 +205,16 @@ fn the_latest_result_of_a_step_is_a_link_to_its_files() {
     store.forget("verify", "train").unwrap();
     assert_eq!(store.latest("verify", "train").unwrap(), None);
 }
+
+#[test]
+fn version_control_ignores_a_store_but_a_file_of_the_user_stays() {
+    for own in [None, Some("/target/\n")] {
+        let root = tempfile::tempdir().unwrap();
+        let ignore = root.path().join(".gitignore");
+        if let Some(own) = own {
+            fs::write(&ignore, own).unwrap();
+        }
+        Store::open(root.path()).unwrap();
+        assert_eq!(fs::read_to_string(&ignore).unwrap(), own.unwrap_or("*\n"));
+    }
+}
