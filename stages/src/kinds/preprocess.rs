@@ -216,7 +216,7 @@ impl Preprocess {
             let path = root.join(&entry.path);
             let more = match made.failed.len() - 1 {
                 0 => String::new(),
-                more => format!("; so are {more} of the {} images after it", chunk.len()),
+                more => format!("; {more} more of the {} images in this shard fail", chunk.len()),
             };
             bail!(
                 "{}: {error:#}{more} (on-error = \"skip\" leaves such images out)",
