@@ -5,6 +5,7 @@ mod check;
 pub mod event;
 pub mod executor;
 mod freshness;
+pub mod graph;
 pub mod guard;
 mod pipeline;
 mod plan;
@@ -16,7 +17,7 @@ mod scheduler;
 pub mod schema;
 mod session;
 mod source_map;
-mod suggest;
+pub mod suggest;
 pub mod worker;
 
 pub use pipeline::{Need, Pipeline, Step};

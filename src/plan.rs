@@ -230,3 +230,79 @@ fn order(graph: &DiGraph<(), (), usize>) -> Vec<StepId> {
     }
     order
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A pipeline of command steps: each name with the names it needs.
+    fn pipeline(steps: &[(usize, Vec<usize>)]) -> Result<Plan, Problems> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.toml");
+        let text: String = steps
+            .iter()
+            .map(|(name, needs)| {
+                let needs = needs.iter().map(|need| format!("\"s{need}\"")).collect::<Vec<_>>();
+                let needs = needs.join(", ");
+                format!("[stage.s{name}]\nkind = \"command\"\n{RUN}\ninputs.x = [{needs}]\n")
+            })
+            .collect();
+        std::fs::write(&path, text).unwrap();
+        Plan::new(Pipeline::load_without_data(&path, &[])?)
+    }
+
+    /// The parameters that a command cannot be without.
+    const RUN: &str = "run = [\"true\"]\noutputs = [\"x\"]";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn an_order_respects_every_need(edges in prop::collection::vec((0usize..12, 0usize..12), 0..30)) {
+            let mut steps: Vec<(usize, Vec<usize>)> = (0..12).map(|name| (name, Vec::new())).collect();
+            for (from, to) in edges {
+                if from < to && !steps[to].1.contains(&from) {
+                    steps[to].1.push(from);
+                }
+            }
+            let plan = pipeline(&steps).unwrap();
+            let place = |id: StepId| plan.order().iter().position(|other| *other == id).unwrap();
+            prop_assert_eq!(plan.order().len(), 12);
+            for (to, needs) in &steps {
+                let upstream: Vec<usize> = plan.upstream(StepId(*to)).iter().map(|id| id.0).collect();
+                let mut expected = needs.clone();
+                expected.sort_unstable();
+                prop_assert_eq!(&upstream, &expected);
+                for from in needs {
+                    prop_assert!(place(StepId(*from)) < place(StepId(*to)));
+                    prop_assert!(plan.downstream(StepId(*from)).contains(&StepId(*to)));
+                }
+            }
+        }
+
+        #[test]
+        fn a_loop_is_told_as_one(length in 1usize..8, tail in 0usize..4) {
+            let mut steps: Vec<(usize, Vec<usize>)> =
+                (0..length).map(|name| (name, vec![(name + 1) % length])).collect();
+            steps.extend((0..tail).map(|index| (length + index, vec![length + index - 1])));
+            let problems = pipeline(&steps).err().unwrap();
+            prop_assert_eq!(problems.len(), 1);
+            let arrows = problems.iter().next().unwrap().message.matches('→').count();
+            prop_assert_eq!(arrows, length);
+        }
+    }
+
+    #[test]
+    fn what_is_selected_brings_what_it_needs() {
+        let plan =
+            pipeline(&[(0, vec![]), (1, vec![0]), (2, vec![]), (3, vec![1, 2]), (4, vec![3])]);
+        let plan = plan.unwrap();
+        let selected = plan.select(&["s1".to_owned()]).unwrap();
+        assert_eq!(selected.iter().map(|id| id.0).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(plan.select(&[]).unwrap().len(), 5);
+        let problems = plan.select(&["s9".to_owned(), "x".to_owned()]).unwrap_err();
+        assert_eq!(problems.len(), 2);
+    }
+}

@@ -188,6 +188,11 @@ impl Problems {
         Err(Self(problems))
     }
 
+    /// Puts problems in file order; `None` when there are none.
+    pub fn collect(problems: impl IntoIterator<Item = Problem>) -> Option<Self> {
+        Self::check(problems.into_iter().collect()).err()
+    }
+
     /// The problems, in file order.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()

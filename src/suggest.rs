@@ -1,10 +1,8 @@
 //! "Did you mean": the name that was probably meant, and names in messages.
 
 /// Returns the candidate nearest to `name`, when one is near enough to be a slip of the pen.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     if name.len() > LONGEST {
         return None;
@@ -21,15 +19,14 @@ pub(crate) fn nearest<'a>(
 }
 
 /// Returns `, did you mean `x`?`, or nothing.
-pub(crate) fn did_you_mean<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> String {
+#[must_use]
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(name, candidates).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default()
 }
 
 /// Quotes a name or text of a user for a message: escaped, and cut where it is long.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     // escape_debug is made for Rust literals; in a message a quote stands as it is.
@@ -41,7 +38,8 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// Joins names as `a, b or c`.
-pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.into_iter().collect();
     match names.pop() {
         Some(last) if names.is_empty() => last.to_owned(),

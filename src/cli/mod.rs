@@ -1,8 +1,12 @@
 //! The command line: one file per command, and what they share.
 
+mod check;
+mod graph;
+mod kinds;
 mod log;
 mod paint;
 mod plan;
+mod problems;
 mod quantity;
 mod report;
 mod run;
@@ -72,6 +76,12 @@ enum Command {
     Log(log::Log),
     Show(show::Show),
     Store(store::Store),
+    /// Tell every problem of pipeline files; nothing runs
+    Check(check::Arguments),
+    /// Draw a pipeline
+    Graph(graph::Arguments),
+    /// Tell every kind of stage, its inputs and its parameters
+    Kinds(kinds::Arguments),
     /// Does the work of one step (started by `run`)
     #[command(name = pipe::worker::SUBCOMMAND, hide = true)]
     Worker,
@@ -150,8 +160,9 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(match result {
         Ok(code) => code,
         Err(Failure::Closed) => SUCCESS,
-        Err(Failure::Problems(problems)) => {
-            writeln!(io::stderr(), "{problems}").ok();
+        Err(Failure::Problems(found)) => {
+            // If the terminal is gone there is nobody left to tell.
+            problems::show(&found).ok();
             USAGE
         }
         Err(Failure::Usage(message)) => {
@@ -182,6 +193,9 @@ impl Command {
             Self::Log(command) => command.run(global),
             Self::Show(command) => command.run(global),
             Self::Store(command) => command.run(global),
+            Self::Check(arguments) => check::run(arguments, global),
+            Self::Graph(arguments) => graph::run(arguments),
+            Self::Kinds(arguments) => kinds::run(arguments),
             Self::Worker => Ok(if pipe::worker::run()? { SUCCESS } else { FAILED }),
             Self::Guard => {
                 pipe::guard::run(io::stdin().lock())?;

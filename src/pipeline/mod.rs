@@ -2,6 +2,8 @@
 
 mod absent;
 mod findings;
+#[cfg(test)]
+mod fuzz;
 mod inputs;
 mod merge;
 #[cfg(test)]

@@ -174,6 +174,9 @@ fn syntax_problem(message: &str, text: &str) -> Problem {
             Problem::new(format!("{text} is no value; a string stands in quotes"))
                 .help(format!("\"{bare}\""))
         }
+        "recursion limit" | "cannot recurse further; max recursion depth met" => {
+            Problem::new("tables or arrays lie too deep in each other")
+        }
         "duplicate key" => {
             Problem::new(message).help("a table has each key once; remove one of the two")
         }

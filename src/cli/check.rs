@@ -1,0 +1,64 @@
+//! `pipe check`: every problem of pipeline files, before anything runs.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use pipe::{Pipeline, Plan, Problems};
+
+use super::{Failure, Global, SUCCESS, USAGE, problems};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Put a value over that of the file, e.g. `stage.train.epochs=3` or `params.data=../faces`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Do not look whether the files and directories that steps read are there
+    #[arg(long)]
+    without_data: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<u8, Failure> {
+    let root = global.project()?.root;
+    let mut told = BTreeSet::new();
+    let mut faulty = 0;
+    for file in &arguments.files {
+        let pipeline = if arguments.without_data {
+            Pipeline::load_without_data(file, &arguments.settings)
+        } else {
+            Pipeline::load(file, &root, &arguments.settings)
+        };
+        match pipeline.and_then(Plan::new) {
+            Ok(plan) => {
+                if !global.quiet {
+                    let steps = plan.pipeline.steps.len();
+                    let word = if steps == 1 { "step" } else { "steps" };
+                    writeln!(io::stdout(), "{}: ok, {steps} {word}", file.display())?;
+                }
+            }
+            Err(found) => {
+                faulty += 1;
+                // Files that extend the same one have its problems in common.
+                let new = found.into_iter().filter(|problem| told.insert(problem.to_string()));
+                if let Some(new) = Problems::collect(new) {
+                    problems::show(&new)?;
+                }
+            }
+        }
+    }
+    if faulty == 0 {
+        return Ok(SUCCESS);
+    }
+    let problems = if told.len() == 1 { "problem" } else { "problems" };
+    let files = if arguments.files.len() == 1 { "file" } else { "files" };
+    writeln!(
+        io::stderr(),
+        "{} {problems}; {faulty} of {} {files} cannot run",
+        told.len(),
+        arguments.files.len()
+    )?;
+    Ok(USAGE)
+}
