@@ -72,16 +72,28 @@ fn full(kind: io::ErrorKind) -> &'static str {
 pub(crate) trait At<T> {
     /// `action` is a verb or a phrase that a path can follow.
     fn at(self, action: &'static str, path: &Path) -> Result<T, StoreError>;
+
+    /// As [`At::at`], where making the path costs more than it is worth when there is no error.
+    fn at_made(self, action: &'static str, path: impl FnOnce() -> PathBuf)
+    -> Result<T, StoreError>;
 }
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.at_made(action, || path.to_owned())
+    }
+
+    fn at_made(
+        self,
+        action: &'static str,
+        path: impl FnOnce() -> PathBuf,
+    ) -> Result<T, StoreError> {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         self.map_err(|error| match error.kind() {
             kind @ (StorageFull | QuotaExceeded | FileTooLarge) => {
-                StoreError::Full { path: path.to_owned(), kind }
+                StoreError::Full { path: path(), kind }
             }
-            _ => StoreError::Io { action, path: path.to_owned(), error },
+            _ => StoreError::Io { action, path: path(), error },
         })
     }
 }

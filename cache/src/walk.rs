@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
         let metadata = if kind.is_symlink() {
             fs::metadata(entry.path()).at("follow the link", &entry.path())?
         } else {
-            entry.metadata().at("read", &entry.path())?
+            entry.metadata().at_made("read", || entry.path())?
         };
         if metadata.is_file() {
             found.push(Found::of(path, &metadata, kind.is_symlink()));
@@ -160,7 +160,7 @@ struct Entry {
 
 impl Entry {
     fn of(entry: DirEntry) -> Result<Self, StoreError> {
-        let kind = entry.file_type().at("read", &entry.path())?;
+        let kind = entry.file_type().at_made("read", || entry.path())?;
         match entry.file_name().into_string() {
             Ok(mut name) => {
                 if kind.is_dir() {
