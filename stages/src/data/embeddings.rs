@@ -148,6 +148,33 @@ impl View for Matrix<'_> {
 }
 
 #[cfg(test)]
+impl Embeddings {
+    /// Makes embeddings of paths; the folder of a path is its class.
+    pub(crate) fn of_test<const D: usize>(of: &[(&str, [f32; D])]) -> Self {
+        let row = |(row, &(path, _)): (usize, &(&str, [f32; D]))| EmbeddingRow {
+            path: path.to_owned(),
+            label: None,
+            class: path.split_once('/').map(|(class, _)| class.to_owned()),
+            row,
+        };
+        Self {
+            facts: EmbeddingFacts { count: of.len(), dimension: D, normalized: false, flip: false },
+            rows: of.iter().enumerate().map(row).collect(),
+            values: of.iter().flat_map(|&(_, values)| values).collect(),
+        }
+    }
+
+    /// Writes them as what is wired to an input of a trial, in place of what was.
+    pub(crate) fn write_as_input(&self, trial: &mut crate::context::Trial, input: &str) {
+        let directory = trial.directory.path().join(input);
+        fs::create_dir_all(&directory).unwrap();
+        self.write(&directory).unwrap();
+        trial.context.inputs.remove(input);
+        trial.wire(input, input);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::{EmbeddingFacts, EmbeddingRow, Embeddings};
 

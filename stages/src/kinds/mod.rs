@@ -3,7 +3,9 @@
 mod command;
 mod preprocess;
 mod stats;
+mod submit;
 mod threshold;
+mod verify;
 
 use crate::kind::Kind;
 
@@ -12,6 +14,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<preprocess::Preprocess>(),
     Kind::of::<stats::Stats>(),
     Kind::of::<threshold::Threshold>(),
+    Kind::of::<verify::Verify>(),
+    Kind::of::<submit::Submit>(),
     Kind::of::<command::Command>(),
 ];
 

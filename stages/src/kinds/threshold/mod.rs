@@ -248,40 +248,22 @@ fn curve(probes: &[Probe]) -> String {
 mod tests {
     use super::{Choice, Summary, Threshold};
     use crate::context::Trial;
-    use crate::data::{EmbeddingFacts, EmbeddingRow, Embeddings, Reject};
+    use crate::data::{Embeddings, Reject};
     use crate::kind::{Source, Stage};
     use crate::kinds::threshold::rule::{Fixed, Rule};
     use crate::metric::open_set::Similarity;
 
-    /// Writes embeddings of two numbers as the input of this name; the folder of a path is its class.
-    fn embed(trial: &mut Trial, input: &str, of: &[(&str, [f32; 2])]) {
-        let row = |(row, &(path, _)): (usize, &(&str, [f32; 2]))| EmbeddingRow {
-            path: path.to_owned(),
-            label: None,
-            class: path.split_once('/').map(|(class, _)| class.to_owned()),
-            row,
-        };
-        let embeddings = Embeddings {
-            facts: EmbeddingFacts { count: of.len(), dimension: 2, normalized: false, flip: false },
-            rows: of.iter().enumerate().map(row).collect(),
-            values: of.iter().flat_map(|&(_, values)| values).collect(),
-        };
-        let directory = trial.directory.path().join(input);
-        std::fs::create_dir_all(&directory).unwrap();
-        embeddings.write(&directory).unwrap();
-        trial.wire(input, input);
-    }
-
     /// Two known people at a right angle; four probes: sure, less sure, wrong, and nobody between.
     fn setting(trial: &mut Trial) -> Threshold {
-        embed(trial, "known", &[("n000001/a.jpg", [2.0, 0.0]), ("n000002/a.jpg", [0.0, 1.0])]);
+        let known = [("n000001/a.jpg", [2.0, 0.0]), ("n000002/a.jpg", [0.0, 1.0])];
+        Embeddings::of_test(&known).write_as_input(trial, "known");
         let probes = [
             ("0.jpg", [1.0, 0.0]),
             ("1.jpg", [0.1, 1.0]),
             ("2.jpg", [0.2, 1.0]),
             ("3.jpg", [1.0, 0.9]),
         ];
-        embed(trial, "unknown", &probes);
+        Embeddings::of_test(&probes).write_as_input(trial, "unknown");
         let text = "id,label\n0,n000001\n1,n000002\n2,n000001\n3,n000000\n";
         let labels = Source(trial.write("dev.csv", text).display().to_string());
         Threshold {
@@ -367,8 +349,7 @@ mod tests {
             format!("{:#}", threshold.run(&trial.context).unwrap_err())
         };
         let rewire = |trial: &mut Trial, name: &str, of: &[(&str, [f32; 2])]| {
-            trial.context.inputs.remove(name);
-            embed(trial, name, of);
+            Embeddings::of_test(of).write_as_input(trial, name);
         };
         let nan = fault(&|trial| rewire(trial, "unknown", &[("0.jpg", [f32::NAN, 0.0])]));
         assert!(nan.contains("the embedding of 0.jpg holds a number that is not finite"), "{nan}");
