@@ -28,3 +28,46 @@ macro_rules! choices {
 }
 
 pub(crate) use choices;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use schemars::{JsonSchema, schema_for};
+
+    use crate::augment::AnyAugmentation;
+    use crate::loss::AnyLoss;
+    use crate::model::AnyModel;
+    use crate::optim::AnyOptimizer;
+    use crate::schedule::AnySchedule;
+
+    /// Compares the files of a folder below `src/` with the names in its table.
+    fn check(folder: &str, names: impl IntoIterator<Item = String>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+        let files = std::fs::read_dir(&path).unwrap().map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.trim_end_matches(".rs").replace('_', "-")
+        });
+        let files: BTreeSet<String> = files.filter(|file| file != "mod").collect();
+        let names: BTreeSet<String> = names.into_iter().collect();
+        assert_eq!(files, names, "files of {folder}/ and entries of its table");
+    }
+
+    /// Returns the names of a family in pipeline files.
+    fn names<T: JsonSchema>() -> Vec<String> {
+        let schema = schema_for!(T).to_value();
+        let entries = schema["oneOf"].as_array().unwrap().iter();
+        entries.map(|entry| entry["required"][0].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_file_is_named_by_its_table() {
+        check("augment", names::<AnyAugmentation>());
+        check("loss", names::<AnyLoss>());
+        check("model", names::<AnyModel>());
+        check("optim", names::<AnyOptimizer>());
+        check("schedule", names::<AnySchedule>());
+        check("kinds", crate::kinds::KINDS.iter().map(|kind| kind.name.to_owned()));
+    }
+}
