@@ -1,6 +1,7 @@
 //! The engine of `pipe`; never prints.
 
 mod attempt;
+mod bounds;
 mod check;
 pub mod event;
 pub mod executor;

@@ -126,7 +126,7 @@ impl Page {
     fn fields<'s>(&mut self, fields: &[Field<'s>], indent: usize, within: &mut Vec<&'s str>) {
         for field in fields {
             let shape = field.schema.shape();
-            let mut words = format!("{} = {}", field.name, shape.words());
+            let mut words = format!("{} = {}", field.name, field.schema.words());
             if let Some(range) = shape.range() {
                 words.push_str(&format!(", {range}"));
             }

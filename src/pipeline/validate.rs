@@ -234,7 +234,7 @@ impl Validation<'_> {
 
     fn missing(&self, field: &Field<'_>) -> Problem {
         let shape = field.schema.shape();
-        let mut what = shape.words();
+        let mut what = field.schema.words();
         if let Some(range) = shape.range() {
             what.push_str(&format!(", {range}"));
         }
