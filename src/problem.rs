@@ -34,7 +34,7 @@ pub struct Problems(Vec<Problem>);
 impl Problem {
     /// Makes a problem that stands nowhere.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), at: None, help: None }
+        Self { message: visible(message.into()), at: None, help: None }
     }
 
     /// Says where it stands.
@@ -47,13 +47,21 @@ impl Problem {
     /// Says what would be right; a second help follows on a line of its own.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        let help = help.into();
+        let help = visible(help.into());
         self.help = Some(match self.help {
             Some(first) => format!("{first}\n{help}"),
             None => help,
         });
         self
     }
+}
+
+/// Shows control characters as `\u{fffd}`: text of a file must not steer the terminal.
+pub(crate) fn visible(text: String) -> String {
+    if !text.contains(|c: char| c.is_control() && c != '\n') {
+        return text;
+    }
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 impl Place {

@@ -22,7 +22,7 @@ impl SourceFile {
         let ends =
             text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(ends).collect();
-        Self { name, text, lines }
+        Self { name: crate::problem::visible(name), text, lines }
     }
 
     pub(crate) fn name(&self) -> &str {

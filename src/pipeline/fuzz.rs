@@ -300,6 +300,15 @@ fn fuzz() {
     }
 }
 
+/// Inputs at which a long run once failed.
+#[test]
+fn findings_of_long_runs() {
+    // A control character in a path.
+    let text = "[stage.a]\nkind = \"gather\"\nimages = \"a\\u001Bb\"\n";
+    let told = Project::new(&[("x.toml", text)]).told(&[]);
+    assert!(told.contains("looked for a\u{fffd}b"), "{told}");
+}
+
 /// Doubling parameters must not fill the memory, nor deep chains the stack.
 #[test]
 fn bombs() {

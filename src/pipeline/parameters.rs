@@ -111,8 +111,11 @@ pub(super) fn complain(
         } else {
             format!("{}: {}", quoted(&complaint.parameter), complaint.message)
         };
-        let mut problem = Problem::new(message);
-        problem.help = complaint.help;
+        let problem = Problem::new(message);
+        let problem = match complaint.help {
+            Some(help) => problem.help(help),
+            None => problem,
+        };
         let (span, _) = place_of(own, &complaint.parameter);
         findings.add(&span, problem);
     }
