@@ -8,6 +8,8 @@ mod inputs;
 mod merge;
 #[cfg(test)]
 mod mistakes;
+#[cfg(test)]
+mod outcomes;
 mod parameters;
 mod params;
 mod read;

@@ -1,0 +1,143 @@
+//! What right pipelines come out as: parameters, extended files and settings put together.
+
+use serde_json::{Value, json};
+
+use super::sample::Project;
+
+const BASE: &str = r#"
+[params]
+size = 32
+data = "faces"
+net = { epochs = 3, sizes = ["${params.size}", 64] }
+text = "${params.data}-${params.size}-${params.net.epochs}-$${params.size}"
+
+[stage.faces]
+kind = "gather"
+images = "${params.data}"
+size = "${params.size}"
+
+[stage.net]
+kind = "train"
+inputs = { train = "faces", dev = ["faces"] }
+epochs = "${params.net.epochs}"
+model.plain.widths = "${params.net.sizes}"
+loss.arcface = { margin = 0.5, scale = 20 }
+words = ["${params.text}"]
+"#;
+
+/// The steps of `x.toml` over [`BASE`], as JSON.
+fn steps(text: &str, settings: &[&str]) -> Value {
+    let text = format!("extends = \"base.toml\"\n{text}");
+    let pipeline = Project::new(&[("base.toml", BASE), ("x.toml", &text)]).load(settings);
+    let steps = pipeline.unwrap_or_else(|problems| panic!("{problems}")).steps;
+    steps
+        .iter()
+        .map(|step| {
+            json!({
+                "name": step.name, "kind": step.kind.name, "inputs": step.inputs,
+                "parameters": step.stage.parameters(),
+            })
+        })
+        .collect()
+}
+
+/// The parameters of the net.
+fn net(text: &str, settings: &[&str]) -> Value {
+    steps(text, settings)[1]["parameters"].clone()
+}
+
+#[test]
+fn parameters_keep_their_type_and_become_text_in_strings() {
+    let net = net("", &[]);
+    assert_eq!(net["epochs"], json!(3));
+    assert_eq!(net["model"], json!({"plain": {"widths": [32, 64]}}));
+    assert_eq!(net["words"], json!(["faces-32-3-${params.size}"]));
+}
+
+#[test]
+fn a_parameter_of_a_later_file_or_setting_wins_wherever_it_is_used() {
+    let over = net("[params]\nsize = 16\nnet.epochs = 5", &["params.size=8"]);
+    assert_eq!(over["words"], json!(["faces-8-5-${params.size}"]));
+    assert_eq!(over["model"], json!({"plain": {"widths": [8, 64]}}));
+}
+
+#[test]
+fn tables_merge_and_arrays_are_replaced() {
+    let over = net("[stage.net]\nloss.arcface.margin = 0.3\nwords = [\"a\"]", &[]);
+    assert_eq!(over["loss"], json!({"arcface": {"margin": 0.3, "scale": 20.0}}));
+    assert_eq!(over["words"], json!(["a"]));
+    assert_eq!(over["epochs"], json!(3));
+}
+
+#[test]
+fn another_choice_takes_the_place_of_the_first() {
+    let over = net("[stage.net]\nmodel.resnet.depth = 18", &["stage.net.loss=cross-entropy"]);
+    assert_eq!(over["model"], json!({"resnet": {"depth": 18, "dropout": null}}));
+    assert_eq!(over["loss"], json!("cross-entropy"));
+    let back = net("[stage.net]\nloss = \"cross-entropy\"", &["stage.net.loss.arcface.margin=1"]);
+    assert_eq!(back["loss"], json!({"arcface": {"margin": 1.0, "scale": 30.0}}));
+}
+
+#[test]
+fn inputs_merge_and_an_empty_array_leaves_one_open() {
+    let over = steps(
+        "[stage.more]\nkind = \"gather\"\nimages = \"faces\"\n[stage.net]\ninputs.dev = []\ninputs.train = \"more\"",
+        &[],
+    );
+    assert_eq!(over[1]["inputs"], json!({"train": ["more"]}));
+    assert_eq!(over[2]["name"], "more");
+}
+
+#[test]
+fn steps_are_removed_replaced_and_start_anew_with_another_kind() {
+    let removed = steps("[stage.net]\nremove = true", &[]);
+    assert_eq!(removed.as_array().unwrap().len(), 1);
+    let replaced =
+        steps("[stage.faces]\nreplace = true\nkind = \"gather\"\nimages = \"faces\"", &[]);
+    assert_eq!(replaced[0]["parameters"]["size"], json!(64));
+    let other = steps(
+        "[stage.net]\nkind = \"judge\"\ninputs = { images = \"faces\", weights = \"w\" }\n[stage.w]\nkind = \"train\"\ninputs.train = \"faces\"\nepochs = 1\nmodel.resnet.depth = 34",
+        &[],
+    );
+    assert_eq!(other[1]["kind"], "judge");
+    assert_eq!(other[1]["parameters"], json!({}));
+}
+
+#[test]
+fn settings_are_toml_or_else_text() {
+    for (setting, expected) in [
+        ("stage.net.words=['a', \"b=c\"]", json!(["a", "b=c"])),
+        ("stage.net.words = [ 'a' ]", json!(["a"])),
+        ("params.text=2023-01-01", json!(["2023-01-01"])),
+        ("params.text=../a b=c", json!(["../a b=c"])),
+        ("params.text=\"3\"", json!(["3"])),
+        ("params.text=", json!([""])),
+    ] {
+        assert_eq!(net("", &[setting])["words"], expected, "{setting}");
+    }
+}
+
+#[test]
+fn files_extend_each_other_from_their_own_directories() {
+    let project = Project::new(&[("x.toml", "extends = \"sub/middle.toml\"\n[params]\nsize = 8")]);
+    std::fs::create_dir(project.root().join("sub")).unwrap();
+    let middle = "extends = \"../base.toml\"\n[stage.net]\nremove = true";
+    std::fs::write(project.root().join("sub/middle.toml"), middle).unwrap();
+    std::fs::write(project.root().join("base.toml"), BASE).unwrap();
+    let pipeline = project.load(&[]).unwrap();
+    assert_eq!(pipeline.name, "x");
+    assert_eq!(pipeline.steps.len(), 1);
+    assert_eq!(pipeline.steps[0].stage.parameters()["size"], json!(8));
+}
+
+#[test]
+fn needs_come_from_inputs_and_from_paths_into_results() {
+    let text = "[stage.a]\nkind = \"command\"\nrun = []\n[stage.b]\nkind = \"command\"\nrun = []\n\
+                files = [\"faces\", \"${stage.a}/x\", \"${stage.a}\"]\ninputs.y = \"a\"";
+    let pipeline = Project::new(&[("x.toml", text)]).load(&[]).unwrap();
+    let needs: Vec<_> = pipeline.steps[1].needs.iter().map(|need| need.step.as_str()).collect();
+    assert_eq!(needs, ["a", "a", "a"]);
+    assert_eq!(pipeline.steps[1].reads.len(), 3);
+    let plan = crate::Plan::new(pipeline).unwrap();
+    assert_eq!(plan.upstream(crate::StepId(1)), [crate::StepId(0)]);
+}
