@@ -85,6 +85,10 @@ fn operators() -> Vec<Check> {
         ([1, 6, 5, 12], 5, 3, 2, 1),
         ([1, 9, 10, 3], 4, 7, 2, 3),
         ([1, 8, 7, 9], 2, 7, 1, 3),
+        // by Winograd's tiles, of which some reach over the edge
+        ([2, 5, 4, 17], 18, 3, 1, 1),
+        ([1, 5, 6, 16], 17, 3, 1, 0),
+        ([1, 3, 4, 17], 16, 3, 1, 2),
     ] {
         let tensors =
             vec![("x", draw("x", &shape)), ("w", draw("w", &[outputs, shape[3], kernel, kernel]))];

@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
+use super::winograd::Winograd;
 use crate::ops::floats::Floats;
 use crate::ops::matrix::{Kernels, Lines, LinesMut, Packed, Sources, Targets, outer, product};
 
@@ -175,6 +176,9 @@ fn with_windows<R>(geometry: &Geometry, x: &[f32], look: impl FnOnce(&Field<'_>)
 
 /// Returns the convolution of `x` [N, H, W, in] by `weight` [out, in, kernel, kernel].
 pub(super) fn forward(kernels: &Kernels, geometry: &Geometry, x: &[f32], weight: &[f32]) -> Floats {
+    if let Some(winograd) = Winograd::forward(geometry) {
+        return winograd.convolve(kernels, x, weight);
+    }
     let (taps, inputs) = (geometry.taps(), geometry.inputs);
     let width = kernels.width();
     // through a small buffer that stays in the L1 cache: a few channels of every lane at a time
@@ -216,6 +220,9 @@ pub(super) fn input_gradient(
     gradient: &[f32],
     weight: &[f32],
 ) -> Floats {
+    if let Some(winograd) = Winograd::backward(geometry) {
+        return winograd.convolve(kernels, gradient, weight);
+    }
     let [taps, inputs, outputs] = [geometry.taps(), geometry.inputs, geometry.outputs];
     let (stride, padding) = (geometry.stride, geometry.padding);
     let width = kernels.width();

@@ -3,6 +3,7 @@
 mod composed;
 mod geometry;
 mod host;
+mod winograd;
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};

@@ -1,6 +1,7 @@
 //! The inner loops, compiled for every set of instructions and size of tile.
 
 use super::simd::Simd;
+use super::transforms::{JoinTile, SpreadTile};
 use crate::ops::instructions::Instructions;
 
 /// One tile of a product: `rows` sources, each of `taps` runs of `depth` numbers, by the columns
@@ -45,6 +46,8 @@ pub(in crate::ops) struct Kernels {
     pub(super) width: usize,
     pub(super) product: &'static [unsafe fn(&ProductTile)],
     pub(super) outer: &'static [unsafe fn(&OuterTile)],
+    pub(super) spread: unsafe fn(&SpreadTile),
+    pub(super) join: unsafe fn(&JoinTile),
 }
 
 impl Kernels {
@@ -246,7 +249,8 @@ macro_rules! kernels {
     ($name:ident, $module:ident, $vector:ty, $(#[$feature:meta])?, $($rows:literal)+) => {
         #[expect(unsafe_code, reason = "compiled for instructions that may not be there")]
         mod $module {
-            use super::{OuterTile, ProductTile};
+            use super::{JoinTile, OuterTile, ProductTile, SpreadTile};
+            use crate::ops::matrix::transforms;
             $(#[$feature])?
             pub(super) unsafe fn product<const ROWS: usize>(tile: &ProductTile) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
@@ -257,11 +261,23 @@ macro_rules! kernels {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
                 unsafe { super::outer::<$vector, ROWS>(tile) }
             }
+            $(#[$feature])?
+            pub(super) unsafe fn spread(tile: &SpreadTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { transforms::spread::<$vector>(tile) }
+            }
+            $(#[$feature])?
+            pub(super) unsafe fn join(tile: &JoinTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { transforms::join::<$vector>(tile) }
+            }
         }
         static $name: Kernels = Kernels {
             width: 2 * <$vector as Simd>::LANES,
             product: &[$($module::product::<$rows>),+],
             outer: &[$($module::outer::<$rows>),+],
+            spread: $module::spread,
+            join: $module::join,
         };
     };
 }

@@ -10,9 +10,11 @@ mod outer;
 mod packed;
 mod product;
 mod simd;
+mod transforms;
 
 pub(super) use kernels::Kernels;
 pub(super) use lines::{Lines, LinesMut};
 pub(super) use outer::outer;
 pub(super) use packed::Packed;
-pub(super) use product::{Sources, Targets, product};
+pub(super) use product::{Sources, Targets, product, product_of_lines};
+pub(super) use transforms::{join_pixels, spread_pixels};

@@ -75,28 +75,86 @@ pub(in crate::ops) fn product(
         result.locate(range, &mut targets);
         let group = task % groups * PANELS;
         for tap in (0..taps).step_by(together) {
-            for panel in group..(group + PANELS).min(panels) {
-                let lines = &right.floats[(panel * right.lines + tap * depth) * width..];
-                for tile in tiles(count, kernels.most_rows()) {
-                    let column = panel * width;
-                    let description = ProductTile {
-                        taps: together.min(taps - tap),
-                        depth,
-                        sources: sources[tap * count + tile.start..].as_ptr(),
-                        pitch: count,
-                        panel: lines.as_ptr(),
-                        targets: targets[tile.start..].as_ptr(),
-                        column,
-                        columns: width.min(right.columns - column),
-                        accumulate: tap > 0,
-                    };
-                    // SAFETY: `Kernels` exist only for instructions that are there; the panel
-                    // holds all lines of its taps; sources and targets by their traits' promise.
-                    unsafe { kernels.product[tile.len() - 1](&description) }
-                }
-            }
+            let block = Block {
+                taps: together.min(taps - tap),
+                depth,
+                sources: &sources[tap * count..],
+                targets: &targets,
+                line: tap * depth,
+                panels: group..(group + PANELS).min(panels),
+                accumulate: tap > 0,
+            };
+            // SAFETY: sources and targets are good by their traits' promise for `depth` and
+            // `columns` numbers, which are those of `right`.
+            unsafe { block.multiply(kernels, right) }
         }
     });
+}
+
+/// Multiplies rows by some lines of a packed matrix: `[count][depth]` into `[count][columns]`.
+#[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
+pub(in crate::ops) fn product_of_lines(
+    kernels: &Kernels,
+    left: &[f32],
+    depth: usize,
+    right: &Packed,
+    line: usize,
+    result: &mut [f32],
+) {
+    assert!(line + depth <= right.lines, "lines up to {} of {}", line + depth, right.lines);
+    assert_eq!(left.len() / depth, result.len() / right.columns, "as many rows on both sides");
+    let sources: Vec<_> = left.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
+    let targets: Vec<_> = result.chunks_exact_mut(right.columns).map(<[f32]>::as_mut_ptr).collect();
+    let panels = 0..right.columns.div_ceil(kernels.width);
+    let (sources, targets) = (&sources[..], &targets[..]);
+    let block = Block { taps: 1, depth, sources, targets, line, panels, accumulate: false };
+    // SAFETY: sources and targets are whole rows of slices, as many of each.
+    unsafe { block.multiply(kernels, right) }
+}
+
+/// A few rows by a few panels.
+struct Block<'a> {
+    taps: usize,
+    depth: usize,
+    /// `[taps][rows]`, of which there are as many as targets.
+    sources: &'a [*const f32],
+    targets: &'a [*mut f32],
+    /// The first line of the packed matrix.
+    line: usize,
+    panels: Range<usize>,
+    accumulate: bool,
+}
+
+impl Block<'_> {
+    /// # Safety
+    ///
+    /// Every source must be good for reading `depth` numbers, and every target for writing the
+    /// columns of the packed matrix.
+    #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
+    unsafe fn multiply(&self, kernels: &Kernels, right: &Packed) {
+        let (width, count) = (kernels.width, self.targets.len());
+        for panel in self.panels.clone() {
+            let lines = &right.floats[(panel * right.lines + self.line) * width..]
+                [..self.taps * self.depth * width];
+            for tile in tiles(count, kernels.most_rows()) {
+                let column = panel * width;
+                let description = ProductTile {
+                    taps: self.taps,
+                    depth: self.depth,
+                    sources: self.sources[tile.start..].as_ptr(),
+                    pitch: count,
+                    panel: lines.as_ptr(),
+                    targets: self.targets[tile.start..].as_ptr(),
+                    column,
+                    columns: width.min(right.columns - column),
+                    accumulate: self.accumulate,
+                };
+                // SAFETY: `Kernels` exist only for instructions that are there; the panel holds
+                // all lines of its taps; sources and targets by this function's contract.
+                unsafe { kernels.product[tile.len() - 1](&description) }
+            }
+        }
+    }
 }
 
 /// Cuts rows into as few tiles as possible, of nearly one size.

@@ -18,6 +18,7 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn store(self, to: *mut f32);
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn subtract(self, other: Self) -> Self;
     /// Returns `self * factor + sum`.
     unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self;
 }
@@ -66,6 +67,10 @@ unsafe impl Simd for Plain {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+    #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] - other[lane])
     }
     #[inline(always)]
     unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self {
@@ -128,6 +133,11 @@ mod x86 {
             unsafe { _mm256_add_ps(self, other) }
         }
         #[inline(always)]
+        unsafe fn subtract(self, other: Self) -> Self {
+            // SAFETY: AVX2 by the contract.
+            unsafe { _mm256_sub_ps(self, other) }
+        }
+        #[inline(always)]
         unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self {
             // SAFETY: FMA by the contract.
             unsafe { _mm256_fmadd_ps(self, factor, sum) }
@@ -176,6 +186,11 @@ mod x86 {
         unsafe fn add(self, other: Self) -> Self {
             // SAFETY: AVX-512 by the contract.
             unsafe { _mm512_add_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn subtract(self, other: Self) -> Self {
+            // SAFETY: AVX-512 by the contract.
+            unsafe { _mm512_sub_ps(self, other) }
         }
         #[inline(always)]
         unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self {
