@@ -303,3 +303,75 @@ pub(super) fn weight_gradient(
     }
     weight
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Geometry, forward, input_gradient, weight_gradient};
+    use crate::ops::instructions::Instructions;
+    use crate::ops::matrix::Kernels;
+    use crate::rng::Random;
+
+    /// Walks over every product of a convolution: places in images, weight and result.
+    fn products(geometry: &Geometry, mut visit: impl FnMut(usize, usize, usize)) {
+        let Geometry { images, height, width, inputs, outputs, kernel, .. } = *geometry;
+        for place in 0..images * geometry.rows * geometry.columns * kernel * kernel {
+            let (pixel, tap) = (place / (kernel * kernel), place % (kernel * kernel));
+            let (row, column) =
+                (pixel / geometry.columns % geometry.rows, pixel % geometry.columns);
+            let image = pixel / geometry.columns / geometry.rows;
+            let y = (row * geometry.stride + tap / kernel).wrapping_sub(geometry.padding);
+            let x = (column * geometry.stride + tap % kernel).wrapping_sub(geometry.padding);
+            if y >= height || x >= width {
+                continue;
+            }
+            for input in 0..inputs {
+                let from = ((image * height + y) * width + x) * inputs + input;
+                for output in 0..outputs {
+                    let weight = (output * inputs + input) * kernel * kernel + tap;
+                    visit(from, weight, pixel * outputs + output);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_set_of_instructions_gives_the_plain_sums() {
+        for (input, outputs, kernel, stride, padding) in [
+            ([2, 9, 7, 33], 35, 3, 1, 1),
+            ([3, 4, 5, 16], 17, 3, 1, 2),
+            ([2, 7, 6, 9], 5, 3, 2, 1),
+            ([2, 13, 12, 3], 20, 7, 2, 3),
+            ([1, 5, 4, 40], 18, 1, 2, 0),
+        ] {
+            let geometry = Geometry::new(input, outputs, kernel, stride, padding).unwrap();
+            let mut random = Random::new(3, "convolution", &[]);
+            let mut draw =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| random.normal() as f32).collect() };
+            let x = draw(input.iter().product());
+            let w = draw(outputs * input[3] * geometry.taps());
+            let g = draw(geometry.output().iter().product());
+            let mut expected = [vec![0_f64; g.len()], vec![0_f64; x.len()], vec![0_f64; w.len()]];
+            products(&geometry, |from, weight, to| {
+                let [a, b, c] = [x[from], w[weight], g[to]].map(f64::from);
+                expected[0][to] += a * b;
+                expected[1][from] += b * c;
+                expected[2][weight] += a * c;
+            });
+            for &instructions in Instructions::available() {
+                let kernels = Kernels::of(instructions);
+                let actual = [
+                    forward(kernels, &geometry, &x, &w).to_vec(),
+                    input_gradient(kernels, &geometry, &g, &w).to_vec(),
+                    weight_gradient(kernels, &geometry, &x, &g),
+                ];
+                for (actual, expected) in actual.iter().zip(&expected) {
+                    let largest = expected.iter().fold(0.0, |most: f64, e| most.max(e.abs()));
+                    for (place, (a, e)) in actual.iter().zip(expected).enumerate() {
+                        let near = (f64::from(*a) - e).abs() < 2e-6 * largest;
+                        assert!(near, "{instructions:?} {geometry:?}: {place} is {a}, not {e}");
+                    }
+                }
+            }
+        }
+    }
+}
