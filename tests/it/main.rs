@@ -1,1 +1,3 @@
 //! The command, seen from outside.
+
+mod reading;
