@@ -9,7 +9,7 @@ use petgraph::visit::{Dfs, Reversed};
 
 use crate::pipeline::{Pipeline, Step};
 use crate::problem::{Problem, Problems};
-use crate::suggest::{did_you_mean, one_of, quoted};
+use crate::suggest::{did_you_mean, list, quoted};
 
 /// The position of a step in [`Pipeline::steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +107,7 @@ fn unknown_step(name: &str, pipeline: &Pipeline) -> Problem {
         pipeline.path.display(),
         did_you_mean(name, names())
     ))
-    .help(format!("steps: {}", one_of(names()).replace(" or ", ", ")))
+    .help(format!("steps: {}", list(names())))
 }
 
 /// The loops among steps, whatever else they need that is not there.

@@ -37,6 +37,19 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
+/// Joins names as `a, b, c`; of very many the first ones.
+#[must_use]
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 30;
+    let mut names = names.into_iter();
+    let mut shown = names.by_ref().take(MOST).collect::<Vec<_>>().join(", ");
+    let more = names.count();
+    if more > 0 {
+        shown.push_str(&format!(" and {more} more"));
+    }
+    shown
+}
+
 /// Joins names as `a, b or c`.
 #[must_use]
 pub fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
@@ -81,5 +94,7 @@ mod tests {
         assert_eq!(one_of(["a", "b", "c"]), "a, b or c");
         assert_eq!(one_of(["a"]), "a");
         assert_eq!(one_of([]), "");
+        assert_eq!(list(["a", "b"]), "a, b");
+        assert!(list(["x"; 100]).ends_with("x, x and 70 more"));
     }
 }

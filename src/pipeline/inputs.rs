@@ -10,7 +10,7 @@ use super::step::{Wired, stage_entries};
 use super::tree::{Entry, Node, Value, in_order};
 use crate::problem::Problem;
 use crate::source_map::Span;
-use crate::suggest::{did_you_mean, nearest, one_of, quoted};
+use crate::suggest::{did_you_mean, list, nearest, one_of, quoted};
 
 /// The output that every input accepts, because nothing is known of it.
 const FILES: &str = "files";
@@ -51,7 +51,7 @@ impl<'a> Steps<'a> {
         if let Some(removed) = findings.removed(name) {
             problem = problem.help(format!("it is removed at {removed}"));
         }
-        let help = format!("steps: {}", names().collect::<Vec<_>>().join(", "));
+        let help = format!("steps: {}", list(names()));
         findings.add_absence(span, problem.help(help));
         false
     }
@@ -213,7 +213,7 @@ fn givers(slot: &Input, steps: &Steps<'_>) -> String {
     let mut help = format!("kinds that give {what}: {}", kinds.join(", "));
     let giving = steps.giving(slot.accepts);
     if !giving.is_empty() {
-        help.push_str(&format!("\nsteps that give {what}: {}", giving.join(", ")));
+        help.push_str(&format!("\nsteps that give {what}: {}", list(giving)));
     }
     help
 }

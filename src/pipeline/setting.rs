@@ -9,7 +9,7 @@ use super::read::LONGEST_CHAIN;
 use super::tree::{Entry, Node, Table, Value, from_document, from_value};
 use crate::problem::Problem;
 use crate::source_map::{SLOT, SourceFile};
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::{did_you_mean, list, quoted};
 
 /// How places name a setting.
 const NAME: &str = "--set";
@@ -149,6 +149,6 @@ fn absent(
     let names = || there.into_iter().flat_map(|table| table.keys().map(String::as_str));
     let message =
         format!("there is no {what} {} to set{}", quoted(name), did_you_mean(name, names()));
-    let list = names().collect::<Vec<_>>().join(", ");
+    let list = list(names());
     findings.add_absence(span, Problem::new(message).help(format!("{what}s: {list}")));
 }

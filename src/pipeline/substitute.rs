@@ -5,7 +5,7 @@ use super::template::{Piece, is_plain, pieces};
 use super::tree::{DEEPEST, Node, Table, Value};
 use crate::problem::Problem;
 use crate::source_map::Span;
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::{did_you_mean, list, quoted};
 
 /// How long a string may become.
 const LONGEST_STRING: usize = 1 << 16;
@@ -125,7 +125,7 @@ impl<'a> Substitution<'a> {
                     quoted(&path.join(".")),
                     did_you_mean(name, known())
                 );
-                let list = known().collect::<Vec<_>>().join(", ");
+                let list = list(known());
                 let help = if list.is_empty() {
                     format!("write `[params]` with `{name} = …`")
                 } else {
