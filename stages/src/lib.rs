@@ -20,6 +20,7 @@ mod ops;
 mod optim;
 mod rng;
 mod schedule;
+mod synthesis;
 mod tensorboard;
 mod training;
 mod weights;

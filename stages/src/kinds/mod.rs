@@ -4,6 +4,7 @@ mod command;
 mod preprocess;
 mod stats;
 mod submit;
+mod synthesize;
 mod threshold;
 mod verify;
 
@@ -11,6 +12,7 @@ use crate::kind::Kind;
 
 /// Every kind of stage, in the order in which a pipeline usually has them.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<synthesize::Synthesize>(),
     Kind::of::<preprocess::Preprocess>(),
     Kind::of::<stats::Stats>(),
     Kind::of::<threshold::Threshold>(),
