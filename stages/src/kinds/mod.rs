@@ -1,6 +1,8 @@
 //! Every kind of stage, one file each, and the table that makes them known.
 
 mod command;
+#[cfg(test)]
+mod matching;
 mod preprocess;
 mod stats;
 mod submit;
