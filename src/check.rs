@@ -92,7 +92,7 @@ impl Surroundings<'_> {
         }
         let (pipeline, step) = (&self.plan.pipeline.name, &self.plan.step(id).name);
         Ok(match self.store.latest(pipeline, step)? {
-            Some(last) => match changes(self.store, &basis.fingerprint, &last) {
+            Some(last) => match changes(self.store, &basis.fingerprint, &basis.listings, &last) {
                 none if none.is_empty() => vec![Reason::Removed],
                 changes => changes,
             },

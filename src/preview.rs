@@ -78,7 +78,7 @@ fn unsettled(around: &Surroundings<'_>, id: StepId, missing: &[StepId]) -> Previ
         return Preview::Runs { fingerprint: declared, reasons: vec![Reason::NeverRun] };
     };
     let of_file = |name: &str| !name.starts_with("input.") && !name.starts_with("read.");
-    let mut reasons: Vec<Reason> = changes(around.store, &declared, &last)
+    let mut reasons: Vec<Reason> = changes(around.store, &declared, &[], &last)
         .into_iter()
         .filter(|reason| matches!(reason, Reason::Changed { name, .. } if of_file(name)))
         .collect();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use cache::{Change, Difference, Fingerprint, Manifest, Store};
+use cache::{Change, Difference, Digest, Fingerprint, Listing, Manifest, Store};
 
 /// Longer values are cut in the middle.
 const LONGEST_VALUE: usize = 60;
@@ -41,19 +41,33 @@ pub enum Reason {
 
 /// Lists what differs between what a step depends on now and what its last result did.
 #[must_use]
-pub(crate) fn changes(store: &Store, now: &Fingerprint, last: &Manifest) -> Vec<Reason> {
+///
+/// `listings` are what the digests of `now` stand for, as far as they are known.
+pub(crate) fn changes(
+    store: &Store,
+    now: &Fingerprint,
+    listings: &[Listing],
+    last: &Manifest,
+) -> Vec<Reason> {
     let mut differences = now.differences(&last.fingerprint);
     // Another kind has other parameters; to list those as well would tell nothing.
     if let Some(kind) = differences.iter().position(|difference| difference.name == "kind") {
         differences = vec![differences.swap_remove(kind)];
     }
-    differences.into_iter().map(|difference| changed(store, difference)).collect()
+    differences.into_iter().map(|difference| changed(store, listings, difference)).collect()
 }
 
-fn changed(store: &Store, Difference { name, before, after }: Difference) -> Reason {
+fn changed(
+    store: &Store,
+    listings: &[Listing],
+    Difference { name, before, after }: Difference,
+) -> Reason {
     // Where a listing was collected or damaged, that something changed is still worth telling.
-    let listing =
-        |text: &Option<String>| store.get_listing(&text.as_deref()?.parse().ok()?).ok().flatten();
+    let listing = |text: &Option<String>| {
+        let digest: Digest = text.as_deref()?.parse().ok()?;
+        let known = listings.iter().find(|listing| listing.digest() == digest);
+        known.cloned().or_else(|| store.get_listing(&digest).ok().flatten())
+    };
     let is_data = name.starts_with("input.") || name.starts_with("read.");
     let files = match (is_data, &before, &after) {
         (true, Some(_), Some(_)) => listing(&before)
@@ -98,7 +112,7 @@ fn write_files(f: &mut fmt::Formatter<'_>, name: &str, files: &[(String, Change)
     let shown = if f.alternate() { files.len() } else { NAMED_FILES };
     write!(f, "{name} changed")?;
     // A single file is its own listing and has no name in it.
-    let named = files.iter().filter(|(path, _)| path != cache::Listing::ITSELF).take(shown);
+    let named = files.iter().filter(|(path, _)| path != Listing::ITSELF).take(shown);
     for (index, (path, change)) in named.enumerate() {
         let verb = match change {
             Change::Added => "new",

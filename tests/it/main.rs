@@ -1,3 +1,9 @@
 //! The command, seen from outside.
 
+mod crash;
+mod failing;
+mod fresh;
+mod looking;
+mod project;
 mod reading;
+mod stopping;
