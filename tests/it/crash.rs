@@ -2,6 +2,8 @@
 //!
 //! `PIPE_CRASH_KILLS` is how often a run is killed, `PIPE_CRASH_SEED` makes the instants repeatable.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};

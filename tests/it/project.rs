@@ -1,5 +1,7 @@
 //! A project in a temporary directory, and the command run in it.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,5 +1,7 @@
 //! Ctrl-C.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
