@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -102,8 +101,8 @@ struct Shared {
     seed: Option<u64>,
     device: Device,
     entries: Mutex<BTreeMap<String, Entry>>,
-    /// How many numbers are trained.
-    count: AtomicU64,
+    /// How many trained numbers there are, by the first part of their names.
+    counts: Mutex<BTreeMap<String, u64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +137,7 @@ impl Weights {
             seed,
             device: device.clone(),
             entries: Mutex::default(),
-            count: AtomicU64::new(0),
+            counts: Mutex::default(),
         };
         Self { shared: Arc::new(shared), prefix: String::new() }
     }
@@ -177,7 +176,11 @@ impl Weights {
         };
         let parameter = Parameter { name, variable, decay };
         self.insert(&parameter.name, Entry::Parameter(parameter.clone()))?;
-        self.shared.count.fetch_add(count, Ordering::Relaxed);
+        let part = parameter.name.split('.').next().unwrap_or_default().to_owned();
+        let mut counts = self.counts();
+        let counted = counts.entry(part).or_default();
+        *counted = counted.saturating_add(count);
+        drop(counts);
         Ok(parameter)
     }
 
@@ -221,7 +224,16 @@ impl Weights {
 
     /// Returns how many numbers are trained.
     pub(crate) fn count(&self) -> u64 {
-        self.shared.count.load(Ordering::Relaxed)
+        self.counts().values().fold(0, |sum: u64, count| sum.saturating_add(*count))
+    }
+
+    /// Returns how many numbers are trained in each part, by the first word of their names.
+    pub(crate) fn parts(&self) -> BTreeMap<String, u64> {
+        self.counts().clone()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.shared.counts.lock().expect("nothing panics while it holds the lock")
     }
 
     /// Returns every trained tensor, sorted by name.
@@ -271,8 +283,21 @@ impl Weights {
     }
 
     fn read(&self, path: &Path, exact: bool) -> Result<()> {
-        let mut found = candle_core::safetensors::load(path, &Device::Cpu)
+        let found = candle_core::safetensors::load(path, &Device::Cpu)
             .with_context(|| format!("cannot read weights `{}`", path.display()))?;
+        self.assign(found.into_iter().collect(), exact, &format!("weights `{}`", path.display()))
+    }
+
+    /// Sets all weights to the values of [`Self::tensors`] of an earlier moment.
+    ///
+    /// # Errors
+    ///
+    /// Lists what is missing, left over or of another shape.
+    pub(crate) fn restore(&self, values: BTreeMap<String, Tensor>) -> Result<()> {
+        self.assign(values, true, "the restored weights")
+    }
+
+    fn assign(&self, mut found: BTreeMap<String, Tensor>, exact: bool, whose: &str) -> Result<()> {
         let entries = self.entries();
         let (mut values, mut wrong) = (Vec::with_capacity(entries.len()), Vec::new());
         for (name, entry) in entries.iter() {
@@ -303,7 +328,7 @@ impl Weights {
             let (count, shown) = (wrong.len(), wrong[..wrong.len().min(12)].join("\n  "));
             let more =
                 if count > 12 { format!("\n  and {} more", count - 12) } else { String::new() };
-            bail!("weights `{}` do not fit the model:\n  {shown}{more}", path.display());
+            bail!("{whose} do not fit the model:\n  {shown}{more}");
         }
         for (variable, tensor) in values {
             variable.set(&tensor.to_dtype(variable.dtype())?.to_device(variable.device())?)?;
@@ -418,6 +443,7 @@ mod tests {
         weights.parameter("huge", (1 << 20, 1 << 15), first, true).unwrap();
         weights.buffer("mean", 1 << 40, 0.0).unwrap();
         assert_eq!(weights.count(), 1 << 35);
+        assert_eq!(weights.parts(), [("huge".to_owned(), 1 << 35)].into());
         assert_eq!(some(1).count(), 8 * 27 + 8);
     }
 }

@@ -1,6 +1,8 @@
 //! Every kind of stage, one file each, and the table that makes them known.
 
+mod classify;
 mod command;
+mod embed;
 #[cfg(test)]
 mod matching;
 mod preprocess;
@@ -8,6 +10,7 @@ mod stats;
 mod submit;
 mod synthesize;
 mod threshold;
+pub(crate) mod train;
 mod verify;
 
 use crate::kind::Kind;
@@ -17,6 +20,9 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<synthesize::Synthesize>(),
     Kind::of::<preprocess::Preprocess>(),
     Kind::of::<stats::Stats>(),
+    Kind::of::<train::Train>(),
+    Kind::of::<classify::Classify>(),
+    Kind::of::<embed::Embed>(),
     Kind::of::<threshold::Threshold>(),
     Kind::of::<verify::Verify>(),
     Kind::of::<submit::Submit>(),

@@ -1,5 +1,16 @@
 //! The training loop and what it stands on.
 
 mod checkpoint;
+mod clip;
+pub(crate) mod description;
 mod divergence;
-mod loader;
+pub(crate) mod inference;
+pub(crate) mod loader;
+mod metrics;
+pub(crate) mod network;
+pub(crate) mod set;
+pub(crate) mod size;
+mod state;
+pub(crate) mod trainer;
+#[cfg(test)]
+pub(crate) mod trials;

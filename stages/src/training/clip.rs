@@ -1,0 +1,45 @@
+//! Keeps one bad batch from throwing the weights far away.
+
+use candle_core::{DType, Tensor};
+
+use crate::ops::Gradients;
+
+/// Scales all gradients so that their common Euclidean norm is at most `limit` (Pascanu, Mikolov and
+/// Bengio 2013), as `torch.nn.utils.clip_grad_norm_`; returns the norm before.
+///
+/// # Errors
+///
+/// When the device fails.
+pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> candle_core::Result<f64> {
+    let square =
+        |gradient: &Tensor| gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>();
+    let squares = gradients.values().map(square).collect::<candle_core::Result<Vec<_>>>()?;
+    let norm = squares.iter().sum::<f64>().sqrt();
+    let factor = limit / (norm + 1e-6);
+    if factor < 1.0 {
+        for gradient in gradients.values_mut() {
+            *gradient = (&*gradient * factor)?;
+        }
+    }
+    Ok(norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::clip;
+    use crate::ops::Gradients;
+
+    #[test]
+    fn the_common_norm_is_limited() {
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let mut gradients: Gradients =
+            [("a".to_owned(), tensor(&[3.0, 0.0])), ("b".to_owned(), tensor(&[0.0, 4.0]))].into();
+        let value = |gradients: &Gradients| gradients["b"].to_vec1::<f32>().unwrap()[1];
+        assert_eq!(clip(&mut gradients, 6.0).unwrap(), 5.0);
+        assert_eq!(value(&gradients), 4.0);
+        assert_eq!(clip(&mut gradients, 1.0).unwrap(), 5.0);
+        assert!((value(&gradients) - 0.8).abs() < 1e-6);
+    }
+}
