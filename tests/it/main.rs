@@ -7,3 +7,4 @@ mod looking;
 mod project;
 mod reading;
 mod stopping;
+mod structure;

@@ -143,6 +143,7 @@ impl Shards {
     }
 
     /// What was left out, and why.
+    #[cfg(test)]
     pub(crate) fn skipped(&self) -> &[Skipped] {
         &self.facts.skipped
     }

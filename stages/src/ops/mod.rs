@@ -21,13 +21,11 @@ mod tape;
 mod value;
 mod windows;
 
-pub(crate) use add::add;
 pub(crate) use average_pool::average_pool;
 pub(crate) use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use convolution::convolution;
 pub(crate) use dropout::dropout;
 pub(crate) use linear::linear;
 pub(crate) use max_pool::max_pool;
-pub(crate) use relu::relu;
-pub(crate) use tape::{Gradients, Tape, parameter};
+pub(crate) use tape::{Gradients, Tape};
 pub(crate) use value::Value;

@@ -1,23 +1,12 @@
-//! The rectifier max(x, 0), whose gradient at 0 is 0 as in PyTorch.
+//! The rectifier max(x, 0), whose gradient at 0 is 0 as in PyTorch; part of batch norm's pass.
 
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::add::CHUNK;
-use super::floats::Floats;
 use super::instructions::vectorized;
-use super::tape::Tape;
 use super::value::{Array, Host, Value};
-
-vectorized! {
-    fn rectify(y: &mut [f32], x: &[f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            // what is not a number goes on to the loss, where it is noticed
-            *y = if *x <= 0.0 { 0.0 } else { *x };
-        }
-    }
-}
 
 vectorized! {
     fn mask(gradient: &mut [f32], y: &[f32]) {
@@ -25,26 +14,6 @@ vectorized! {
             *gradient = if *y > 0.0 { *gradient } else { 0.0 };
         }
     }
-}
-
-/// Rectifies every number.
-///
-/// # Errors
-///
-/// When a tensor operation fails.
-pub(crate) fn relu(tape: &mut Tape, x: &Value) -> Result<Value> {
-    let output = match x.array() {
-        Array::Host(x) => {
-            let mut y = Floats::stale(x.floats.len());
-            y.par_chunks_mut(CHUNK)
-                .zip(x.floats.par_chunks(CHUNK))
-                .for_each(|(y, x)| rectify(y, x));
-            Array::Host(Host::new(x.shape.clone(), y))
-        }
-        Array::Device(x) => Array::Device(rectified(x)?),
-    };
-    let (node, kept) = (x.node, output.clone());
-    Ok(tape.record(output, move |gradient, sink| sink.give(node, masked(gradient, &kept)?)))
 }
 
 /// Returns a tensor with 0 for what is below; what is not a number stays.

@@ -111,12 +111,3 @@ impl Sink {
         Ok(())
     }
 }
-
-/// Puts a parameter on the tape as a value of its own.
-pub(crate) fn parameter(tape: &mut Tape, parameter: &Parameter) -> Value {
-    let array = Array::of(parameter.variable.as_tensor().clone());
-    let parameter = parameter.clone();
-    tape.record(array, move |gradient, sink| {
-        sink.give_parameter(&parameter, Value::new(gradient, None).tensor().clone())
-    })
-}

@@ -6,12 +6,11 @@ mod sgd;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use rayon::prelude::*;
+use candle_core::{Device, Tensor};
 
 use crate::choices::choices;
 use crate::kind::Complaint;
-use crate::moment::{CHUNK, Kept};
+use crate::moment::Kept;
 use crate::ops::Gradients;
 use crate::weights::Parameter;
 
@@ -64,38 +63,6 @@ choices! {
         /// Adam with decoupled weight decay.
         Adamw(adamw::Adamw),
     }
-}
-
-/// Scales all gradients so that the length of them together is at most `limit`, and returns what the
-/// length was; one that is not finite changes nothing. As `torch.nn.utils.clip_grad_norm_`.
-pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients.values() {
-        sum += square_sum(gradient)?;
-    }
-    let length = sum.sqrt();
-    if length.is_finite() && length > limit {
-        let factor = limit / (length + 1e-6);
-        for gradient in gradients.values_mut() {
-            *gradient = (&*gradient * factor)?;
-        }
-    }
-    Ok(length)
-}
-
-/// Returns the sum of squares, on the CPU in f64 and the same for any number of threads.
-fn square_sum(tensor: &Tensor) -> Result<f64> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    if let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) =
-        (&*storage, layout.contiguous_offsets())
-    {
-        let sum = |chunk: &[f32]| chunk.iter().map(|&value| f64::from(value).powi(2)).sum();
-        let sums: Vec<f64> = values[start..end].par_chunks(CHUNK).map(sum).collect();
-        return Ok(sums.iter().sum());
-    }
-    drop(storage);
-    Ok(f64::from(tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?))
 }
 
 #[cfg(test)]
@@ -220,19 +187,5 @@ mod tests {
         let complaints = parse("sgd = { nesterov = true, momentum = 0 }").check();
         assert_eq!(complaints[0].parameter, "sgd.nesterov");
         assert!(parse("sgd = { nesterov = true }").check().is_empty());
-    }
-
-    #[test]
-    fn clipping_agrees_with_torch() {
-        // torch.nn.utils.clip_grad_norm_ of [3, 4] and [12] with max_norm 6.5
-        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-        let gradients = [("a", tensor(&[3.0, 4.0])), ("b", tensor(&[12.0]))];
-        let mut gradients: Gradients =
-            gradients.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
-        assert_eq!(clip(&mut gradients, 14.0).unwrap(), 13.0);
-        assert_close("kept", &gradients["b"], &tensor(&[12.0]), 0.0);
-        assert_eq!(clip(&mut gradients, 6.5).unwrap(), 13.0);
-        assert_close("clipped", &gradients["a"], &tensor(&[1.5, 2.0]), 1e-6);
-        assert_close("clipped", &gradients["b"], &tensor(&[6.0]), 1e-6);
     }
 }

@@ -103,8 +103,3 @@ fn linear() {
         ops::linear(tape, x, &weight, bias.as_ref()).unwrap()
     });
 }
-
-#[test]
-fn relu() {
-    check("relu", |tape, x, _| ops::relu(tape, x).unwrap());
-}

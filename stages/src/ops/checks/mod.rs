@@ -138,24 +138,11 @@ fn operators() -> Vec<Check> {
         Box::new(|tape, x| super::average_pool(tape, x.value(0)).unwrap()),
     ));
     all.push((
-        "relu".to_owned(),
-        wide(),
-        Box::new(|tape, x| super::relu(tape, x.value(0)).unwrap()),
-    ));
-    all.push((
         "dropout".to_owned(),
         wide(),
         Box::new(|tape, x| {
             let random = &mut Random::new(5, "dropout", &[]);
             super::dropout(tape, x.value(0), 0.3, random).unwrap()
-        }),
-    ));
-    all.push((
-        "add, one value twice".to_owned(),
-        vec![("x", draw("x", &[3, 4])), ("y", draw("y", &[3, 4]))],
-        Box::new(|tape, x| {
-            let sum = super::add(tape, x.value(0), x.value(1)).unwrap();
-            super::add(tape, &sum, x.value(0)).unwrap()
         }),
     ));
     all.push((

@@ -30,8 +30,7 @@ fn bits() -> Vec<(String, Vec<u32>)> {
     let y = ops::convolution(tape, &x, &first, 1, 1).unwrap();
     x = ops::batch_norm(tape, &y, &norms[1], Some(&x), true).unwrap();
     x = ops::convolution(tape, &x, &second, 2, 1).unwrap();
-    x = ops::batch_norm(tape, &x, &norms[2], None, false).unwrap();
-    x = ops::relu(tape, &x).unwrap();
+    x = ops::batch_norm(tape, &x, &norms[2], None, true).unwrap();
     x = ops::average_pool(tape, &x).unwrap();
     x = ops::linear(tape, &x, &head, None).unwrap();
     let output = x.tensor().clone();
