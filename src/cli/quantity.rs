@@ -14,6 +14,11 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// As [`seconds`], without the fraction, for what moves on a screen.
+pub(crate) fn whole_seconds(time: f64) -> String {
+    if time < 60.0 { format!("{time:.0} s") } else { seconds(time) }
+}
+
 /// `512 B`, `1.5 KiB`, `44 MiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
     let mut size = bytes as f64;

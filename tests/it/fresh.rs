@@ -61,7 +61,7 @@ fn the_same_output_ends_the_wave() {
     project.write("in/b.txt", "pear\n");
     assert_eq!(project.ran(), ["list"]);
     insta::assert_snapshot!(project.pipe(&["why", "p.toml", "list"]).stdout, @r#"
-    list is fresh: result [KEY] of 2026-11-24 00:33:08, made in [TIME] s
+    list is fresh: result [KEY] of [WHEN] [WHEN], made in [TIME] s
     it was made because of:
       read.files.0 changed: a.txt changed, b.txt changed
     "#);

@@ -145,7 +145,7 @@ impl std::fmt::Display for Shown {
     }
 }
 
-/// Replaces times and keys by words.
+/// Replaces times, dates and keys by words.
 fn normalise(text: &str) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -157,6 +157,12 @@ fn normalise(text: &str) -> String {
                 words[index] = "[TIME]".to_owned();
             }
             let word = words[index].trim_end_matches(',');
+            let shape: String =
+                word.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+            if shape == "9999-99-99" || shape == "99:99:99" {
+                words[index] = words[index].replace(word, "[WHEN]");
+                continue;
+            }
             let is_hex = word.chars().all(|c| c.is_ascii_hexdigit());
             if is_hex && (word.len() == 12 || word.len() == 64) {
                 words[index] = words[index].replace(word, "[KEY]");

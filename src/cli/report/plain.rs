@@ -52,7 +52,7 @@ impl<W: Write> Plain<W> {
             text.push_str(&format!(", {}/s", quantity::figure(rate)));
         }
         if let Some(left) = running.pace.left(total, now) {
-            text.push_str(&format!(", {} left", quantity::seconds(left)));
+            text.push_str(&format!(", {} left", quantity::whole_seconds(left)));
         }
         if !note.is_empty() {
             text = format!("{note}, {text}");

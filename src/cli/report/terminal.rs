@@ -58,7 +58,7 @@ impl Running {
         let now = Instant::now();
         let Some((done, total, unit, note)) = &self.progress else {
             let elapsed = (now - self.since).as_secs_f64();
-            return paint.dim(&quantity::seconds(elapsed.floor()));
+            return paint.dim(&quantity::whole_seconds(elapsed.floor()));
         };
         let mut parts = Vec::new();
         if *total > 0 {
@@ -73,7 +73,7 @@ impl Running {
             parts.push(paint.dim(&format!("{}/s", quantity::figure(rate))));
         }
         if let Some(left) = self.pace.left(*total, now) {
-            parts.push(paint.dim(&format!("{} left", quantity::seconds(left.round()))));
+            parts.push(paint.dim(&format!("{} left", quantity::whole_seconds(left.round()))));
         }
         if !note.is_empty() {
             parts.push(note.clone());
