@@ -12,6 +12,8 @@ mod data;
 #[cfg(test)]
 mod golden;
 mod loss;
+#[cfg(test)]
+mod matching;
 mod metric;
 mod model;
 mod moment;

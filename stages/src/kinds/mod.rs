@@ -3,8 +3,6 @@
 mod classify;
 mod command;
 mod embed;
-#[cfg(test)]
-mod matching;
 mod preprocess;
 mod stats;
 mod submit;
