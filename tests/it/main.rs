@@ -4,6 +4,7 @@ mod crash;
 mod failing;
 mod fresh;
 mod looking;
+mod pipelines;
 mod project;
 mod reading;
 mod stopping;
