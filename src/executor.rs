@@ -237,7 +237,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 (name, tree)
             })
             .collect();
-        let threads = self.threads();
+        let threads = self.threads(id);
         let (around, shared) = (self.around, self.shared);
         self.spawn(move |sender| {
             let sender = std::sync::Mutex::new(sender.clone());
@@ -263,9 +263,13 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
     }
 
     /// Shares the cores among the steps that run or could run now.
-    fn threads(&self) -> usize {
-        let (running, queued) = self.scheduler.load();
-        let sharing = (running + queued).clamp(1, self.options.jobs.max(1));
+    ///
+    /// A share is for as long as the step runs. Those that train or embed run long, so they share
+    /// with their like alone: the others are over in a moment, and their cores would lie idle.
+    fn threads(&self, id: StepId) -> usize {
+        let is_long = |step: usize| self.around.plan.step(StepId(step)).kind.pool == Pool::Gpu;
+        let alike = |step: usize| !is_long(id.0) || is_long(step);
+        let sharing = self.scheduler.load(alike).clamp(1, self.options.jobs.max(1));
         (self.options.cores / sharing).max(1)
     }
 

@@ -176,9 +176,10 @@ impl Scheduler {
         self.limits.gpu = limit.max(1);
     }
 
-    /// How many steps run now, and how many more would if there were room.
-    pub(crate) fn load(&self) -> (usize, usize) {
-        (self.in_state(State::Running).count(), self.queued.len())
+    /// How many steps that count run now or would if there were room.
+    pub(crate) fn load(&self, counts: impl Fn(Step) -> bool) -> usize {
+        let running = self.in_state(State::Running).filter(|&step| counts(step)).count();
+        running + self.queued.iter().filter(|&&(_, step)| counts(step)).count()
     }
 
     fn in_state(&self, wanted: State) -> impl Iterator<Item = Step> {
@@ -408,11 +409,12 @@ mod tests {
         let mut scheduler = Scheduler::new(nodes, Limits { jobs: 1, gpu: 1 }, false);
         while let Some(Task::Check(step)) = scheduler.next() {
             scheduler.checked(step, false);
-            if scheduler.load() == (0, 2) {
+            if scheduler.load(|_| true) == 2 {
                 break;
             }
         }
         assert_eq!(scheduler.next(), Some(Task::Run(1)));
         assert_eq!(scheduler.next(), None);
+        assert_eq!((scheduler.load(|_| true), scheduler.load(|step| step == 1)), (2, 1));
     }
 }

@@ -45,7 +45,10 @@ impl Sums {
             }
             sums
         };
-        *self = images.par_chunks_exact(3 * area).map(of_image).reduce(|| *self, Self::plus);
+        // The identity is taken as often as rayon splits the work, so it must be nothing.
+        let sums =
+            images.par_chunks_exact(3 * area).map(of_image).reduce(Self::default, Self::plus);
+        *self = self.plus(sums);
     }
 
     fn plus(mut self, other: Self) -> Self {
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn sums_agree_with_plain_loops_however_they_are_split() {
-        let (area, count) = (40_000, 3);
+        let (area, count) = (40_000, 12);
         let mut random = Random::new(1, "statistics", &[]);
         let images: Vec<u8> = (0..3 * area * count).map(|_| random.below(256) as u8).collect();
         let mut whole = Sums::default();
@@ -125,9 +128,17 @@ mod tests {
         let mut split = Sums::default();
         images.chunks(3 * area).for_each(|image| split.add(area, image));
         assert_eq!(whole, split);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        for images_at_once in [5, 11] {
+            let mut blocks = Sums::default();
+            pool.install(|| {
+                images.chunks(images_at_once * 3 * area).for_each(|block| blocks.add(area, block));
+            });
+            assert_eq!(whole, blocks);
+        }
 
         let statistics = whole.finish().unwrap();
-        assert_eq!((statistics.images, statistics.pixels), (3, 120_000));
+        assert_eq!((statistics.images, statistics.pixels), (12, 480_000));
         for channel in 0..3 {
             let values: Vec<f64> = images
                 .chunks(area)

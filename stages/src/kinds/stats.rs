@@ -17,7 +17,7 @@ pub(crate) struct Stats {}
 
 impl Stage for Stats {
     const KIND: &'static str = "stats";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Input] = &[Input {
         name: "shards",
         accepts: &["shards"],
