@@ -81,7 +81,7 @@ pub(crate) fn basis(
         match read.source.step() {
             None => {
                 let path = root.join(read.source.as_path());
-                let listing = store.scan(&path)?;
+                let listing = store.scan_once(&path)?;
                 basis.add(entry, listing.clone());
                 basis.outside.push((path, listing));
             }

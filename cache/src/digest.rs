@@ -20,7 +20,13 @@ impl Digest {
     /// Returns the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
+        let mut hasher = blake3::Hasher::new();
+        if bytes.len() > SMALL as usize {
+            hasher.update_rayon(bytes);
+        } else {
+            hasher.update(bytes);
+        }
+        Self(*hasher.finalize().as_bytes())
     }
 
     /// Returns the digest of what is left to read in `file`, and how many bytes that was.

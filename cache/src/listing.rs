@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
 
@@ -28,9 +29,14 @@ pub struct FileEntry {
 /// Its text, which [`Listing::digest`] digests, is the line `pipe listing 1` and then one line for
 /// each file in the order of the paths' bytes: digest, size, `x` or `-`, path, with one space between
 /// them. In a path, a backslash is written `\\`, a line feed `\n` and a carriage return `\r`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Listing(#[serde(deserialize_with = "checked")] BTreeMap<String, FileEntry>);
+///
+/// A clone shares the files, and the digest is computed once.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Sorted by path; no path comes twice.
+    files: Arc<Vec<(String, FileEntry)>>,
+    digest: OnceLock<Digest>,
+}
 
 /// How a file differs between two listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +73,8 @@ impl Listing {
 
     /// Returns one without files.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(BTreeMap::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Adds or replaces a file.
@@ -78,48 +84,71 @@ impl Listing {
     /// When `path` is not a relative path of plain names.
     pub fn insert(&mut self, path: String, entry: FileEntry) -> Result<(), InvalidListing> {
         check(&path)?;
-        self.0.insert(path, entry);
+        let files = Arc::make_mut(&mut self.files);
+        match files.binary_search_by(|(other, _)| other.cmp(&path)) {
+            Ok(at) => files[at].1 = entry,
+            Err(at) => files.insert(at, (path, entry)),
+        }
+        self.digest = OnceLock::new();
         Ok(())
     }
 
     /// Makes one of paths that are known to be plain.
     pub(crate) fn of(files: impl IntoIterator<Item = (String, FileEntry)>) -> Self {
-        Self(files.into_iter().collect())
+        let mut files = Vec::from_iter(files);
+        if !files.is_sorted_by(|(a, _), (b, _)| a < b) {
+            files.sort_by(|(a, _), (b, _)| a.cmp(b));
+            // Of the same path the last counts, as with `insert`.
+            files.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    std::mem::swap(later, kept);
+                }
+                same
+            });
+        }
+        Self { files: Arc::new(files), digest: OnceLock::new() }
     }
 
     /// Returns the file at `path`.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&FileEntry> {
-        self.0.get(path)
+        let at = self.files.binary_search_by(|(other, _)| other.as_str().cmp(path)).ok()?;
+        Some(&self.files[at].1)
     }
 
     /// Returns the files in the order of their paths.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &FileEntry)> {
-        self.0.iter().map(|(path, entry)| (path.as_str(), entry))
+        self.files.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 
     /// Returns the number of files.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.files.len()
     }
 
     /// Returns whether there are no files.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty()
     }
 
     /// Returns the bytes of all files together.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.0.values().map(|entry| entry.size).sum()
+        self.files.iter().map(|(_, entry)| entry.size).sum()
     }
 
     /// Returns the digest of the text form, which names the listing.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.to_text().as_bytes())
+        if let Some(digest) = self.digest.get() {
+            return *digest;
+        }
+        // Not inside the cell, which must not be waited for by a thread that rayon lends out.
+        let digest = Digest::of(self.to_text().as_bytes());
+        *self.digest.get_or_init(|| digest)
     }
 
     /// Returns the part below the directory `prefix`, without the prefix; all of it when `prefix` is
@@ -130,25 +159,25 @@ impl Listing {
         if prefix.is_empty() || prefix == Self::ITSELF {
             return self.clone();
         }
-        if let Some(entry) = self.0.get(prefix) {
+        if let Some(entry) = self.get(prefix) {
             return Self::of([(Self::ITSELF.to_owned(), *entry)]);
         }
         let start = format!("{prefix}/");
-        Self(
-            self.0
-                .range(start.clone()..)
-                .map_while(|(path, entry)| Some((path.strip_prefix(&start)?.to_owned(), *entry)))
-                .collect(),
+        let first = self.files.partition_point(|(path, _)| *path < start);
+        Self::of(
+            self.files[first..]
+                .iter()
+                .map_while(|(path, entry)| Some((path.strip_prefix(&start)?.to_owned(), *entry))),
         )
     }
 
     /// Returns the text form.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = String::with_capacity(16 + self.0.len() * 112);
+        let mut text = String::with_capacity(16 + self.files.len() * 112);
         text.push_str(HEADER);
         text.push('\n');
-        for (path, FileEntry { digest, size, executable }) in &self.0 {
+        for (path, FileEntry { digest, size, executable }) in &*self.files {
             let mode = if *executable { 'x' } else { '-' };
             write!(text, "{digest} {size} {mode} ").expect("a String takes all text");
             if path.contains(['\\', '\n', '\r']) {
@@ -174,37 +203,62 @@ impl Listing {
         if !body.is_empty() && !body.ends_with('\n') {
             return Err(wrong(text.lines().count(), "ended by a line feed"));
         }
-        let mut files = BTreeMap::new();
+        let mut files: Vec<(String, FileEntry)> = Vec::new();
         for (line, text) in body.split_terminator('\n').enumerate() {
             let line = line + 2;
             let (path, entry) =
                 parse_line(text).ok_or(wrong(line, "digest, size, `x` or `-`, path"))?;
             check(&path)?;
-            if files.last_key_value().is_some_and(|(last, _)| *last >= path) {
+            if files.last().is_some_and(|(last, _)| *last >= path) {
                 return Err(wrong(line, "after the line before it in the order of paths"));
             }
-            files.insert(path, entry);
+            files.push((path, entry));
         }
-        Ok(Self(files))
+        Ok(Self::of(files))
     }
 
     /// Returns what differs from `older`, in the order of paths.
     #[must_use]
     pub fn differences(&self, older: &Self) -> Vec<(String, Change)> {
         let mut changes: Vec<(String, Change)> = Vec::new();
-        for (path, entry) in &self.0 {
-            let change = match older.0.get(path) {
+        if Arc::ptr_eq(&self.files, &older.files) {
+            return changes;
+        }
+        for (path, entry) in self.iter() {
+            let change = match older.get(path) {
                 None => Change::Added,
                 Some(old) if old.digest != entry.digest => Change::Content,
                 Some(old) if old.executable != entry.executable => Change::Mode,
                 Some(_) => continue,
             };
-            changes.push((path.clone(), change));
+            changes.push((path.to_owned(), change));
         }
-        let gone = older.0.keys().filter(|path| !self.0.contains_key(*path));
-        changes.extend(gone.map(|path| (path.clone(), Change::Removed)));
+        let gone = older.iter().filter(|(path, _)| self.get(path).is_none());
+        changes.extend(gone.map(|(path, _)| (path.to_owned(), Change::Removed)));
         changes.sort_by(|a, b| a.0.cmp(&b.0));
         changes
+    }
+}
+
+impl PartialEq for Listing {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.files, &other.files) || self.files == other.files
+    }
+}
+
+impl Eq for Listing {}
+
+impl Serialize for Listing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Listing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let files = BTreeMap::<String, FileEntry>::deserialize(deserializer)?;
+        files.keys().try_for_each(|path| check(path)).map_err(serde::de::Error::custom)?;
+        Ok(Self::of(files))
     }
 }
 
@@ -242,14 +296,6 @@ fn check(path: &str) -> Result<(), InvalidListing> {
     } else {
         Err(InvalidListing::Path(path.to_owned()))
     }
-}
-
-fn checked<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, FileEntry>, D::Error> {
-    let files = BTreeMap::<String, FileEntry>::deserialize(deserializer)?;
-    files.keys().try_for_each(|path| check(path)).map_err(serde::de::Error::custom)?;
-    Ok(files)
 }
 
 #[cfg(test)]
@@ -338,6 +384,20 @@ mod tests {
         for text in broken {
             assert!(Listing::parse(&text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_digest_follows_every_insertion() {
+        let mut one = of(&[("a", "1"), ("c", "2")]);
+        let shared = one.clone();
+        let before = one.digest();
+        one.insert("b".to_owned(), entry("3")).unwrap();
+        assert_eq!(one, of(&[("a", "1"), ("b", "3"), ("c", "2")]));
+        assert_eq!(one.digest(), Digest::of(one.to_text().as_bytes()));
+        assert_ne!(one.digest(), before);
+        one.insert("b".to_owned(), entry("4")).unwrap();
+        assert_eq!(one, of(&[("c", "2"), ("b", "3"), ("a", "1"), ("b", "4")]), "the last counts");
+        assert_eq!((shared.len(), shared.digest()), (2, before), "a clone stays as it was");
     }
 
     proptest! {

@@ -58,6 +58,7 @@ impl Store {
     ///
     /// When the directories cannot be made.
     pub fn begin(&self, lock: KeyLock) -> Result<Pending, StoreError> {
+        self.seen.forget();
         let directory = self.session()?.aside();
         let out = directory.join("out");
         let scratch = self.scratches().join(lock.key().to_string());

@@ -10,6 +10,7 @@ use crate::error::{At, StoreError};
 use crate::fingerprint::Key;
 use crate::lock;
 use crate::manifest::Manifest;
+use crate::scan::Seen;
 use crate::session::{self, Session};
 use crate::walk::identity;
 
@@ -28,6 +29,8 @@ pub struct Store {
     pub(crate) in_use: File,
     identity: (u64, u64),
     session: Mutex<Option<Arc<Session>>>,
+    /// Outside files that were looked at, while nothing is being made.
+    pub(crate) seen: Seen,
 }
 
 /// What [`Store::lookup`] found.
@@ -89,7 +92,8 @@ impl Store {
         let file = lock::open(&in_use)?;
         file.lock_shared().at("lock", &in_use)?;
         let identity = identity(&fs::metadata(&version).at("read", &version)?);
-        let store = Self { root, version, in_use: file, identity, session: Mutex::new(None) };
+        let (session, seen) = (Mutex::new(None), Seen::default());
+        let store = Self { root, version, in_use: file, identity, session, seen };
         // What cannot be removed, perhaps because it is another user's, is in nobody's way.
         if let Err(error) = Session::clean(&store.tmp()) {
             tracing::warn!("{error}");

@@ -56,6 +56,22 @@ fn every_change_is_seen() {
     );
 }
 
+#[test]
+fn many_who_ask_at_once_look_once_until_something_is_begun() {
+    let (_root, store, data) = store_and_data();
+    write(&data, &[("a", "1")]);
+    let first = store.scan_once(&data).unwrap();
+    write(&data, &[("b", "2")]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(store.scan_once(&data).unwrap(), first));
+        }
+    });
+    assert_eq!(store.scan(&data).unwrap().len(), 2, "who has to be sure looks again");
+    let _pending = crate::making::begin(&store, "one");
+    assert_eq!(store.scan_once(&data).unwrap().len(), 2);
+}
+
 /// Git's "racily clean": the same size, written within one tick of the clock of the file system.
 #[test]
 fn a_change_right_after_a_scan_is_seen() {
