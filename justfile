@@ -23,6 +23,10 @@ verify:
 crash kills="100":
     PIPE_CRASH_KILLS={{kills}} cargo test --test it crash
 
+# Make calls of the operating system fail, damage stored files, kill runs: this many times each.
+faults times="1000":
+    PIPE_FAULTS={{times}} PIPE_CRASH_KILLS={{times}} cargo test --test it -- faults crash --nocapture
+
 # Feed mutated pipeline files to the parser for this many seconds.
 fuzz seconds="3600":
     PIPE_FUZZ_SECONDS={{seconds}} cargo test --release --lib fuzz -- --nocapture

@@ -29,6 +29,12 @@ pub enum StoreError {
         /// [`io::ErrorKind::StorageFull`], `QuotaExceeded` or `FileTooLarge`.
         kind: io::ErrorKind,
     },
+    /// Nothing can be written there.
+    #[error(
+        "cannot write {}: the file system is read-only; results in it can be used, but none can be made",
+        .0.display()
+    )]
+    ReadOnly(PathBuf),
     /// Stored files do not hold what they held when they were stored. They have been removed, so
     /// that making the result again repairs it.
     #[error("damaged, and removed: {}", paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
@@ -88,11 +94,12 @@ impl<T> At<T> for io::Result<T> {
         action: &'static str,
         path: impl FnOnce() -> PathBuf,
     ) -> Result<T, StoreError> {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         self.map_err(|error| match error.kind() {
             kind @ (StorageFull | QuotaExceeded | FileTooLarge) => {
                 StoreError::Full { path: path(), kind }
             }
+            ReadOnlyFilesystem => StoreError::ReadOnly(path()),
             _ => StoreError::Io { action, path: path(), error },
         })
     }

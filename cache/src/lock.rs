@@ -82,15 +82,17 @@ pub(crate) fn try_exclusive(path: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Opens a file to lock, which is made when there is none.
+/// Opens a file to lock, which is made when there is none. Where nothing may be written, one that is
+/// there can be locked all the same.
 pub(crate) fn open(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .at("open", path)
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    match opened {
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            File::open(path).or(Err(error)).at("open", path)
+        }
+        opened => opened.at("open", path),
+    }
 }
 
 /// Returns whether the lock was free.

@@ -63,11 +63,12 @@ impl Store {
     /// Opens the store in `root`, which is made when there is none, and removes what processes that
     /// died left half done.
     ///
-    /// Waits as long as another process collects garbage.
+    /// Waits as long as another process collects garbage. A store that may not be written to can be
+    /// opened and looked at.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be made or written to.
+    /// When the directory cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).at("find", root)?;
         let version = root.join("v1");
@@ -84,7 +85,8 @@ impl Store {
         for name in DIRECTORIES {
             let directory = version.join(name);
             match fs::create_dir(&directory) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Said of a directory in a read-only store, too, before it is looked for.
+                Err(_) if directory.is_dir() => {}
                 made => made.at("make the directory", &directory)?,
             }
         }

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::chance::{Chance, setting};
 use crate::project::Project;
 
 const PIPELINE: &str = r#"
@@ -47,7 +47,7 @@ fn project() -> Project {
 }
 
 /// Reads every file below a directory.
-fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
@@ -64,9 +64,9 @@ fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn a_run_killed_at_any_instant_leaves_a_whole_store() {
-    let setting = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let kills = setting("PIPE_CRASH_KILLS").unwrap_or(8);
-    let seed = setting("PIPE_CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    let mut chance = Chance::new();
+    let seed = chance.seed;
     println!("PIPE_CRASH_SEED={seed}");
 
     let clean = project();
@@ -76,17 +76,11 @@ fn a_run_killed_at_any_instant_leaves_a_whole_store() {
     let expected = content(&clean.path(".pipe/latest/p"));
     assert_eq!(expected.len(), 13);
 
-    let mut state = seed;
-    let mut random = move |below: u64| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
     let mut crashed = project();
     for kill in 0..kills {
         let mut run = crashed.start(&["run", "p.toml"]);
         let limit = u64::try_from(whole.as_micros()).unwrap();
-        std::thread::sleep(Duration::from_micros(random(limit)));
+        std::thread::sleep(Duration::from_micros(chance.below(limit)));
         run.kill().unwrap();
         run.wait().unwrap();
         crashed.wait_until_quiet();
@@ -96,7 +90,7 @@ fn a_run_killed_at_any_instant_leaves_a_whole_store() {
             assert_eq!(verified.code, Some(0), "kill {kill} of seed {seed}: {verified}");
         }
         // Every now and then see it through, and start anew.
-        if random(4) == 0 {
+        if chance.below(4) == 0 {
             crashed.ran();
             assert!(content(&crashed.path(".pipe/latest/p")) == expected, "seed {seed}");
             crashed = project();

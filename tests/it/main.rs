@@ -1,7 +1,10 @@
 //! The command, seen from outside.
 
+mod chance;
 mod crash;
 mod failing;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fresh;
 mod looking;
 mod pipelines;
