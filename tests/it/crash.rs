@@ -46,7 +46,7 @@ fn project() -> Project {
     project
 }
 
-/// Reads every file below a directory.
+/// Reads every file below a directory, links to manifests apart, which hold times.
 pub(crate) fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
@@ -55,7 +55,7 @@ pub(crate) fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         if path.is_dir() {
             let below = content(&path).into_iter();
             all.extend(below.map(|(rest, bytes)| (format!("{name}/{rest}"), bytes)));
-        } else if !name.ends_with(".json") {
+        } else if !path.is_symlink() {
             all.insert(name, fs::read(&path).unwrap());
         }
     }

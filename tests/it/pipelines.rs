@@ -112,6 +112,38 @@ fn the_smoke_pipeline_goes_from_nothing_to_two_submissions() {
     assert!(!again.contains(r#""event":"ran""#) && again.contains(r#""event":"fresh""#), "{again}");
 }
 
+/// One core or many: every file of every result is the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_number_of_cores_changes_no_byte() {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
+    let project = project();
+    // Several blocks of images for each step to add up, and several pieces in each block.
+    let small = "stage.train-images.shard-size=10";
+    let run = |store: &str| {
+        succeed(&project, &["run", "pipelines/smoke.toml", "--set", small, "--store", store]);
+        crate::crash::content(&project.path(store).join("latest/smoke"))
+    };
+    let many = run("many");
+    let one = std::thread::scope(|scope| {
+        let on_one_core = || {
+            let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+            let first = (0..CpuSet::count()).find(|&core| all.is_set(core).unwrap()).unwrap();
+            let mut only = CpuSet::new();
+            only.set(first).unwrap();
+            sched_setaffinity(Pid::from_raw(0), &only).unwrap();
+            run("one")
+        };
+        scope.spawn(on_one_core).join().unwrap()
+    });
+    assert!(many.keys().eq(one.keys()) && !many.is_empty());
+    for (path, bytes) in many {
+        assert!(one[&path] == bytes, "{path} depends on the number of cores");
+    }
+}
+
 /// What another run drew stands in for photographs.
 #[test]
 fn the_faces_pipeline_takes_a_folder() {
