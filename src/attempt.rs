@@ -18,10 +18,13 @@ use crate::event::Event;
 use crate::plan::StepId;
 use crate::process::{End, Workers};
 use crate::reason::Reason;
+use crate::sandbox::{self, Mode, Rules, is_supported};
 use crate::worker::{Job, Usage};
 
 /// How much of the end of a log is read for its last lines, in bytes.
 const TAIL_BYTES: u64 = 4096;
+/// How much of the end of a log is searched for what a sandbox refused, in bytes.
+const LOG_BYTES: u64 = 1 << 20;
 /// How many of its last lines are shown.
 const TAIL_LINES: usize = 10;
 
@@ -36,6 +39,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) steps: BTreeMap<String, PathBuf>,
     pub(crate) device: DeviceChoice,
     pub(crate) threads: usize,
+    /// Whether its program is held to what the step declares.
+    pub(crate) sandbox: Mode,
     pub(crate) workers: &'a Workers,
     /// Set when the run was asked to stop.
     pub(crate) cancelled: &'a AtomicBool,
@@ -158,6 +163,7 @@ impl Attempt<'_> {
             scratch: pending.scratch().to_owned(),
             device: self.device,
             threads: self.threads,
+            sandbox: self.rules(pending)?,
             runner: std::process::id(),
         };
         let log_path = pending.log_path();
@@ -187,6 +193,10 @@ impl Attempt<'_> {
                 }
             });
         });
+        if let Some(rules) = &job.sandbox {
+            // What is left of it goes with the session.
+            fs::remove_dir_all(&rules.temporary).ok();
+        }
         let fail = |message: String, log_tail: Vec<String>| {
             Ended::Failed(Failed { message, log_tail, log: Some(log_path.to_owned()) })
         };
@@ -194,10 +204,47 @@ impl Attempt<'_> {
             Ok(End::Returned { error: None, usage }) => Ok((usage, measures)),
             // Whatever a worker says that was told to stop, it is because of that.
             Ok(_) if self.cancelled.load(Ordering::SeqCst) => Err(Ended::Cancelled),
-            Ok(End::Returned { error: Some(error), .. }) => Err(fail(error, Vec::new())),
+            Ok(End::Returned { error: Some(error), .. }) => {
+                let error = match &job.sandbox {
+                    Some(rules) => sandbox::explain(
+                        &error,
+                        &ending(log_path, LOG_BYTES),
+                        rules,
+                        self.around.root,
+                    ),
+                    None => error,
+                };
+                Err(fail(error, Vec::new()))
+            }
             Ok(End::Died(status)) => Err(fail(End::describe(status), tail(log_path))),
             Err(error) => Err(fail(format!("cannot run its process: {error}"), Vec::new())),
         }
+    }
+
+    /// Returns what its program may touch, when it is to be confined.
+    fn rules(&self, pending: &Pending) -> Result<Option<Rules>, Ended> {
+        let step = self.around.plan.step(self.id);
+        if step.kind.name != sandbox::CONFINED || self.sandbox == Mode::Off || !is_supported() {
+            return Ok(None);
+        }
+        // Beside the directory that becomes the result, so that nothing of it can get there.
+        let within = pending.out().parent().expect("the output lies in a private directory");
+        let temporary = within.with_extension("temporary");
+        fs::create_dir_all(&temporary).map_err(|error| {
+            let message = format!("cannot make the directory {}: {error}", temporary.display());
+            Ended::Failed(Failed { message, ..Failed::default() })
+        })?;
+        let inputs = self.inputs.values().flatten().chain(self.steps.values()).cloned();
+        let outside = self.stale.basis.outside.iter().map(|(path, _)| self.around.root.join(path));
+        let read = inputs.chain(outside).chain(step.sandbox.read.iter().cloned()).collect();
+        let write = vec![pending.out().to_owned(), pending.scratch().to_owned()];
+        let mut rules = Rules::new(read, write, temporary);
+        // The engine knows no other parameter of a kind; where a program lies is for it to allow.
+        let parameters = step.stage.parameters();
+        let program = parameters["run"][0].as_str();
+        let search = std::env::var_os("PATH").unwrap_or_default();
+        rules.allow_programs(program, &search, self.around.root);
+        Ok(Some(rules))
     }
 
     /// Makes sure that outside data is what it was when the key was made.
@@ -258,19 +305,24 @@ fn empty(directory: &Path) -> io::Result<()> {
     fs::create_dir(directory)
 }
 
-/// Returns the last lines of a log.
-fn tail(log: &Path) -> Vec<String> {
+/// Returns the end of a log.
+fn ending(log: &Path, length: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let whole = file.metadata()?.len();
+        file.seek(SeekFrom::Start(whole.saturating_sub(length)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     // Without its log an error is still an error.
     let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Returns the last lines of a log.
+fn tail(log: &Path) -> Vec<String> {
+    let text = ending(log, TAIL_BYTES);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
     last.iter().map(|&line| line.to_owned()).collect()

@@ -18,6 +18,7 @@ use crate::event::{Event, Observer, StepResult};
 use crate::freshness::Unknown;
 use crate::plan::{Plan, StepId};
 use crate::process::Workers;
+use crate::sandbox;
 use crate::scheduler::{Limits, Node, Outcome, Scheduler, Task};
 
 /// How often the keyboard and the clock are looked at while steps run.
@@ -41,6 +42,8 @@ pub struct Options<'a> {
     pub device: DeviceChoice,
     /// Whether to go on with what does not depend on a step that failed.
     pub keep_going: bool,
+    /// Whether programs are held to what their steps declare, where that is not left to each step.
+    pub sandbox: Option<sandbox::Mode>,
     /// Set from outside to stop: once to let steps save what they can, again to kill them.
     pub interrupt: &'a AtomicBool,
 }
@@ -62,23 +65,24 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
-/// The wanted device cannot be had; nothing has run.
+/// What the run needs of this machine, a device or a sandbox, cannot be had; nothing has run.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoDevice(String);
+pub struct Unavailable(String);
 
 /// Brings the selected steps up to date.
 ///
 /// # Errors
 ///
-/// When a GPU is asked for and there is none. A step that fails is no error here: it is told to the
-/// observer and counted.
+/// When a GPU or a sandbox is asked for and there is none. A step that fails is no error here: it is
+/// told to the observer and counted.
 pub fn run(
     plan: &Plan,
     store: &Store,
     options: &Options<'_>,
     observer: &mut dyn Observer,
-) -> Result<Summary, NoDevice> {
+) -> Result<Summary, Unavailable> {
+    let notice = sandbox::require(plan, &options.selected, options.sandbox).map_err(Unavailable)?;
     let around = Surroundings { plan, store, root: options.root, forced: &options.forced };
     let shared = Shared { workers: Workers::default(), cancelled: AtomicBool::new(false) };
     let (sender, receiver) = channel();
@@ -95,6 +99,7 @@ pub fn run(
             results: vec![None; steps],
             stale: (0..steps).map(|_| None).collect(),
             begun: vec![None; steps],
+            notice,
             device: None,
             stop: Stop::No,
             begin: Instant::now(),
@@ -150,6 +155,8 @@ struct Executor<'scope, 'env, 'a> {
     /// What the checks found that have not run yet.
     stale: Vec<Option<Box<Stale>>>,
     begun: Vec<Option<Instant>>,
+    /// What is told once when the run begins.
+    notice: Option<String>,
     /// Looked for when the first step runs, because looking for it takes longer than a fresh run.
     device: Option<DeviceChoice>,
     stop: Stop,
@@ -158,7 +165,7 @@ struct Executor<'scope, 'env, 'a> {
 }
 
 impl<'scope, 'env> Executor<'scope, 'env, '_> {
-    fn run(mut self, receiver: &Receiver<Told>) -> Result<Summary, NoDevice> {
+    fn run(mut self, receiver: &Receiver<Told>) -> Result<Summary, Unavailable> {
         let selected = self.around.plan.order().iter().copied();
         let steps = selected.filter(|id| self.options.selected.contains(id));
         self.observer.event(&Event::Begin {
@@ -167,6 +174,9 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             jobs: self.options.jobs,
             store: self.around.store.root().to_owned(),
         });
+        if let Some(message) = self.notice.take() {
+            self.observer.event(&Event::Notice { message });
+        }
         while !self.scheduler.is_done() {
             if let Some(task) = self.scheduler.next() {
                 match task {
@@ -217,7 +227,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         });
     }
 
-    fn start(&mut self, id: StepId) -> Result<(), NoDevice> {
+    fn start(&mut self, id: StepId) -> Result<(), Unavailable> {
         let device = self.find_device()?;
         let stale = self.stale[id.0].take().expect("a step is checked before it runs");
         self.begun[id.0] = Some(Instant::now());
@@ -238,6 +248,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             })
             .collect();
         let threads = self.threads(id);
+        let sandbox = step.sandbox.mode(self.options.sandbox);
         let (around, shared) = (self.around, self.shared);
         self.spawn(move |sender| {
             let sender = std::sync::Mutex::new(sender.clone());
@@ -253,6 +264,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 steps,
                 device,
                 threads,
+                sandbox,
                 workers: &shared.workers,
                 cancelled: &shared.cancelled,
                 tell: &tell,
@@ -273,13 +285,13 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         (self.options.cores / sharing).max(1)
     }
 
-    fn find_device(&mut self) -> Result<DeviceChoice, NoDevice> {
+    fn find_device(&mut self) -> Result<DeviceChoice, Unavailable> {
         if let Some(device) = self.device {
             return Ok(device);
         }
         let wants_gpu = |id: &StepId| self.around.plan.step(*id).kind.pool == Pool::Gpu;
         let device = if self.options.selected.iter().any(wants_gpu) {
-            let probed = stages::device::probe(self.options.device).map_err(NoDevice)?;
+            let probed = stages::device::probe(self.options.device).map_err(Unavailable)?;
             if let Some(message) = probed.notice {
                 self.observer.event(&Event::Notice { message });
             }

@@ -14,6 +14,7 @@ pub mod preview;
 mod problem;
 mod process;
 mod reason;
+pub mod sandbox;
 mod scheduler;
 pub mod schema;
 mod session;

@@ -51,7 +51,11 @@ impl Workers {
         mut hear: impl FnMut(Report),
     ) -> io::Result<End> {
         let guard = self.guard()?;
-        let mut child = this_program(worker::SUBCOMMAND)
+        let mut command = this_program(worker::SUBCOMMAND);
+        if let Some(rules) = &job.sandbox {
+            command.env("TMPDIR", &rules.temporary);
+        }
+        let mut child = command
             .current_dir(directory)
             .env("RAYON_NUM_THREADS", job.threads.to_string())
             .stdin(Stdio::piped())

@@ -17,6 +17,8 @@ use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 use stages::{Context, DeviceChoice, Report};
 
+use crate::sandbox::Rules;
+
 /// The name of the hidden subcommand that [`run`] serves.
 pub const SUBCOMMAND: &str = "worker";
 
@@ -43,6 +45,8 @@ pub struct Job {
     pub device: DeviceChoice,
     /// How many threads to use.
     pub threads: usize,
+    /// What it may touch, when it is to be confined.
+    pub sandbox: Option<Rules>,
     /// The process that the worker must not outlive.
     pub runner: u32,
 }
@@ -116,6 +120,10 @@ fn die_with_parent() -> anyhow::Result<()> {
 }
 
 fn execute(job: Job, channel: Arc<Mutex<File>>) -> anyhow::Result<()> {
+    // The kernel confines a thread and what it starts, so it comes before any thread.
+    if let Some(rules) = &job.sandbox {
+        rules.enforce()?;
+    }
     let kind = stages::kinds::find(&job.kind)
         .with_context(|| format!("no kind of stage is called `{}`", job.kind))?;
     let stage = (kind.restore)(job.parameters).context("the parameters are not understood")?;

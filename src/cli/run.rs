@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use pipe::StepId;
 use pipe::event::Observer;
 use pipe::executor::{self, Options};
+use pipe::sandbox::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use stages::DeviceChoice;
 
@@ -51,6 +52,10 @@ pub(crate) struct Run {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t, hide_possible_values = true)]
     device: DeviceChoice,
+    /// Hold the programs of `command` steps to what the steps declare: off, warn or strict; warn goes on
+    /// without where the kernel has no Landlock, strict does not [default: what each step says, or off]
+    #[arg(long, value_name = "MODE")]
+    sandbox: Option<Mode>,
     /// Write events as JSON lines to standard output
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
@@ -87,6 +92,7 @@ impl Run {
             cores,
             device: self.device,
             keep_going: self.keep_going,
+            sandbox: self.sandbox,
             interrupt: &interrupt,
         };
         match executor::run(&opened.plan, &opened.store, &options, &mut *observer) {

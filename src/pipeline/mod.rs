@@ -1,6 +1,7 @@
 //! Text to [`Pipeline`], or every problem in it.
 
 mod absent;
+mod confinement;
 mod findings;
 #[cfg(test)]
 mod fuzz;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use stages::{DynStage, Kind, Read};
 
 use crate::problem::{Place, Problems};
+use crate::sandbox::Sandbox;
 use findings::Findings;
 use merge::Schemas;
 
@@ -55,6 +57,8 @@ pub struct Step {
     pub inputs: BTreeMap<String, Vec<String>>,
     /// What it reads besides its inputs.
     pub reads: Vec<Read>,
+    /// What its program may read besides, and whether it is held to that; no part of the key.
+    pub sandbox: Sandbox,
     /// Each mention of another step, as input or inside a [`stages::Source`].
     pub needs: Vec<Need>,
 }

@@ -8,8 +8,9 @@ use super::findings::Findings;
 use super::merge::Schemas;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use super::validate::validate;
-use super::{Need, Step, Surroundings, inputs, parameters};
+use super::{Need, Step, Surroundings, confinement, inputs, parameters};
 use crate::problem::Problem;
+use crate::sandbox::{CONFINED, Sandbox};
 use crate::suggest::{did_you_mean, quoted};
 
 /// Reads every step of a merged pipeline, in file order; those at fault are left out.
@@ -114,6 +115,14 @@ fn read_step(
     let mut own = table.clone();
     own.remove("kind");
     own.remove("inputs");
+    // Of another kind it is an unknown key.
+    let sandbox = match kind.name == CONFINED {
+        true => own.remove("sandbox"),
+        false => None,
+    };
+    let sandbox = sandbox.map_or_else(Sandbox::default, |entry| {
+        confinement::read_sandbox(&entry.node, around.root, findings)
+    });
     let mut own = Entry {
         key: entry.key.clone(),
         order: entry.order,
@@ -137,6 +146,7 @@ fn read_step(
         stage,
         inputs: wired.inputs,
         reads,
+        sandbox,
         needs,
     })
 }

@@ -10,5 +10,7 @@ mod looking;
 mod pipelines;
 mod project;
 mod reading;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod stopping;
 mod structure;
