@@ -7,6 +7,7 @@ mod failing;
 mod faults;
 mod fresh;
 mod looking;
+mod outputs;
 mod pipelines;
 mod project;
 mod reading;
