@@ -1,6 +1,6 @@
 //! Whether the result of a step is there, and if not, why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ pub(crate) struct Made {
     pub(crate) tree: PathBuf,
 }
 
-/// The results so far, by position of their step.
-pub(crate) type Results = Vec<Option<Made>>;
+/// The results so far.
+pub(crate) type Results = BTreeMap<StepId, Made>;
 
 /// What a look at one step found.
 #[derive(Debug)]

@@ -96,7 +96,7 @@ pub fn run(
             shared: &shared,
             sender,
             scheduler: Scheduler::new(nodes(plan, options), limits(options), options.keep_going),
-            results: vec![None; steps],
+            results: Results::new(),
             stale: (0..steps).map(|_| None).collect(),
             begun: vec![None; steps],
             notice,
@@ -119,7 +119,7 @@ fn nodes(plan: &Plan, options: &Options<'_>) -> Vec<Node> {
 }
 
 fn limits(options: &Options<'_>) -> Limits {
-    Limits { jobs: options.jobs, gpu: options.jobs }
+    Limits { jobs: options.jobs, gpu: options.jobs, checks: options.jobs.max(2) * 2 }
 }
 
 /// What the threads of a run share.
@@ -210,7 +210,11 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         let outside =
             self.around.plan.step(id).reads.iter().any(|read| read.source.step().is_none());
         if outside {
-            let (around, results) = (self.around, self.results.clone());
+            // Of a hundred thousand results it takes along the few that it looks at.
+            let needs = self.around.plan.upstream(id);
+            let made = |need: StepId| Some((need, self.results.get(&need)?.clone()));
+            let results: Results = needs.into_iter().filter_map(made).collect();
+            let around = self.around;
             self.spawn(move |_| Told::Checked(id, around.check(id, &results)));
         } else {
             let checked = self.around.check(id, &self.results);
@@ -233,7 +237,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         self.begun[id.0] = Some(Instant::now());
         let made = |name: &String| {
             let need = self.around.plan.find(name).expect("a plan has every step mentioned");
-            let made = self.results[need.0].as_ref().expect("a step runs after those it needs");
+            let made = self.results.get(&need).expect("a step runs after those it needs");
             made.tree.clone()
         };
         let step = self.around.plan.step(id);
@@ -347,7 +351,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             self.failed(id, Failed { message: error.to_string(), ..Failed::default() });
             return false;
         }
-        self.results[id.0] = Some(made.clone());
+        self.results.insert(id, made.clone());
         true
     }
 

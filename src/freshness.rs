@@ -64,7 +64,7 @@ pub(crate) fn basis(
         Basis { fingerprint: declared(step), listings: Vec::new(), outside: Vec::new() };
     let result = |name: &str| {
         let id = plan.find(name).expect("a plan has every step that is mentioned");
-        let made = results[id.0].as_ref().expect("a step is looked at after those it needs");
+        let made = results.get(&id).expect("a step is looked at after those it needs");
         &made.manifest.outputs
     };
     for (input, steps) in &step.inputs {

@@ -22,6 +22,7 @@ pub struct Plan {
     /// An edge leads from a step to one that needs it; node indices are step positions.
     graph: DiGraph<(), (), usize>,
     order: Vec<StepId>,
+    by_name: BTreeMap<String, StepId>,
 }
 
 impl Plan {
@@ -34,7 +35,9 @@ impl Plan {
         let (graph, problems) = link(&pipeline.steps);
         Problems::check(problems)?;
         let order = order(&graph);
-        Ok(Self { pipeline, graph, order })
+        let named = |(index, step): (usize, &Step)| (step.name.clone(), StepId(index));
+        let by_name = pipeline.steps.iter().enumerate().map(named).collect();
+        Ok(Self { pipeline, graph, order, by_name })
     }
 
     /// Every step after all that it needs; as in the file wherever that leaves a choice.
@@ -52,7 +55,7 @@ impl Plan {
     /// The position of the step of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<StepId> {
-        self.pipeline.steps.iter().position(|step| step.name == name).map(StepId)
+        self.by_name.get(name).copied()
     }
 
     /// The steps that a step needs itself, each once, in file order.

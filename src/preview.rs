@@ -42,16 +42,16 @@ pub fn preview(
     forced: &BTreeSet<StepId>,
 ) -> Vec<(StepId, Preview)> {
     let around = Surroundings { plan, store, root, forced };
-    let mut results: Results = vec![None; plan.pipeline.steps.len()];
+    let mut results = Results::new();
     let mut previews = Vec::new();
     for &id in plan.order().iter().filter(|id| selected.contains(id)) {
         let missing: Vec<StepId> =
-            plan.upstream(id).into_iter().filter(|need| results[need.0].is_none()).collect();
+            plan.upstream(id).into_iter().filter(|need| !results.contains_key(need)).collect();
         let preview = if missing.is_empty() {
             match around.check(id, &results) {
                 Ok(Checked::Fresh(made)) => {
                     let manifest = made.manifest.clone();
-                    results[id.0] = Some(made);
+                    results.insert(id, made);
                     Preview::Fresh(manifest)
                 }
                 Ok(Checked::Stale(stale)) => {
