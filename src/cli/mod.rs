@@ -4,6 +4,7 @@ mod check;
 mod graph;
 mod kinds;
 mod log;
+mod metrics;
 mod paint;
 mod plan;
 mod problems;
@@ -75,6 +76,7 @@ enum Command {
     Why(why::Why),
     Log(log::Log),
     Show(show::Show),
+    Metrics(metrics::Metrics),
     Store(store::Store),
     /// Tell every problem of pipeline files; nothing runs
     Check(check::Arguments),
@@ -192,6 +194,7 @@ impl Command {
             Self::Why(command) => command.run(global),
             Self::Log(command) => command.run(global),
             Self::Show(command) => command.run(global),
+            Self::Metrics(command) => command.run(global),
             Self::Store(command) => command.run(global),
             Self::Check(arguments) => check::run(arguments, global),
             Self::Graph(arguments) => graph::run(arguments),

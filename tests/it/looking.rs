@@ -44,6 +44,17 @@ fn show_tells_everything_about_a_result() {
 }
 
 #[test]
+fn metrics_say_when_there_are_none() {
+    let project = Project::small();
+    insta::assert_snapshot!(project.pipe(&["metrics", "p.toml", "--sort", "accuracy"]), @r#"
+    exit code 1
+    pipe: no result of these steps has measures
+    "#);
+    insta::assert_snapshot!(project.pipe(&["metrics", "p.toml", "--json"]), @"exit code 0");
+    insta::assert_snapshot!(project.pipe(&["metrics", "p.toml", "cuont"]).code.unwrap(), @"2");
+}
+
+#[test]
 fn log_gives_what_the_step_said() {
     let project = Project::small();
     let never = project.pipe(&["log", "p.toml", "list"]);

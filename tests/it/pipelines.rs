@@ -110,6 +110,47 @@ fn the_smoke_pipeline_goes_from_nothing_to_two_submissions() {
 
     let again = succeed(&project, &["run", "pipelines/smoke.toml", "--json"]);
     assert!(!again.contains(r#""event":"ran""#) && again.contains(r#""event":"fresh""#), "{again}");
+    metrics_tell_what_was_measured(&project, rows.len());
+}
+
+/// Of the smoke pipeline, all of it fresh, whose submission for verification has so many rows.
+fn metrics_tell_what_was_measured(project: &Project, rows: usize) {
+    let metrics = ["metrics", "pipelines/smoke.toml"];
+    let told = |more: &[&str]| succeed(project, &[&metrics, more].concat());
+    let lines = |more: &[&str]| -> Vec<serde_json::Value> {
+        told(more).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+
+    let all = lines(&["--json"]);
+    assert!(all.len() > 3 && all.iter().all(|line| line["state"] == "fresh"), "{all:?}");
+    for line in &all {
+        let step = line["step"].as_str().unwrap();
+        let stored = project.read(&format!(".pipe/latest/smoke/{step}.json"));
+        let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+        assert_eq!(line["measures"], stored["manifest"]["measures"], "{step}");
+        assert_eq!(line["key"], stored["manifest"]["key"], "{step}");
+    }
+    let sorted = lines(&["--json", "--sort", "accuracy"]);
+    let accuracy = |line: &serde_json::Value| line["measures"]["accuracy"].as_f64();
+    let figures: Vec<Option<f64>> = sorted.iter().map(accuracy).collect();
+    assert!(figures.iter().flatten().count() > 1, "{figures:?}");
+    assert!(figures.is_sorted_by(|a, b| a >= b), "{figures:?}");
+
+    let csv = told(&["submit-verification", "--csv"]);
+    let (header, row) = csv.trim_end().split_once('\n').unwrap();
+    assert_eq!(header, "step,key,state,rows");
+    assert!(row.starts_with("submit-verification,"), "{csv}");
+    assert!(row.ends_with(&format!(",fresh,{rows}")), "{csv}");
+
+    let changed =
+        told(&["--set", "stage.threshold.bootstrap=50", "threshold", "mark-verification"]);
+    let line = |step: &str| changed.lines().find(|line| line.trim().starts_with(step)).unwrap();
+    assert!(line("threshold").ends_with("  out of date"), "{changed}");
+    assert!(line("mark-verification").ends_with("  may be out of date"), "{changed}");
+
+    let slip = project.pipe(&[&metrics[..], &["--sort", "acuracy"]].concat());
+    assert_eq!(slip.code, Some(2), "{slip}");
+    assert!(slip.stderr.contains("did you mean `accuracy`?"), "{slip}");
 }
 
 /// One core or many: every file of every result is the same.
