@@ -16,6 +16,8 @@ use nix::unistd::Pid;
 
 /// How often a quiet program is looked at.
 const TICK: Duration = Duration::from_millis(20);
+/// How soon a program is looked at that has closed its streams.
+const SHORTEST: Duration = Duration::from_micros(100);
 /// How long a program has between the polite signal and the final one.
 const GRACE: Duration = Duration::from_secs(3);
 /// How many lines of output an error repeats.
@@ -77,8 +79,10 @@ fn wait(
 ) -> anyhow::Result<ExitStatus> {
     let group = Pid::from_raw(i32::try_from(child.id()).context("process id out of range")?);
     let mut patience = None;
+    // A program closes its streams as it ends, so at first it is looked at again very soon.
+    let mut pause = SHORTEST;
     loop {
-        output.tick();
+        let tick = output.tick();
         if let Some(status) = child.try_wait().context("cannot wait for the program")? {
             // What it left running would write into a result that is being hashed.
             stop(group, Signal::SIGKILL)?;
@@ -92,6 +96,10 @@ fn wait(
             }
             Some(patience) if patience.is_over() => stop(group, Signal::SIGKILL)?,
             _ => {}
+        }
+        if matches!(tick, Tick::End) {
+            thread::sleep(pause);
+            pause = TICK.min(pause * 2);
         }
     }
 }
@@ -156,10 +164,7 @@ impl Output {
                 Tick::Line
             }
             Err(RecvTimeoutError::Timeout) => Tick::Quiet,
-            Err(RecvTimeoutError::Disconnected) => {
-                thread::sleep(TICK);
-                Tick::End
-            }
+            Err(RecvTimeoutError::Disconnected) => Tick::End,
         }
     }
 
