@@ -27,6 +27,11 @@ crash kills="100":
 faults times="1000":
     PIPE_FAULTS={{times}} PIPE_CRASH_KILLS={{times}} cargo test --test it -- faults crash --nocapture
 
+# Compare speed and correctness with other runners; those on the PATH take part.
+bench-runners *arguments:
+    cargo build --release
+    PIPE=target/release/pipe python3 benches/runners --out docs/measured/runners.md {{arguments}}
+
 # Feed mutated pipeline files to the parser for this many seconds.
 fuzz seconds="3600":
     PIPE_FUZZ_SECONDS={{seconds}} cargo test --release --lib fuzz -- --nocapture
