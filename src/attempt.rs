@@ -11,9 +11,10 @@ use std::time::Instant;
 
 use cache::{KeyLock, Manifest, Pending, Record, StoreError};
 use serde_json::{Value, json};
-use stages::{DeviceChoice, Report};
+use stages::{DeviceChoice, Earlier, Report};
 
 use crate::check::{Made, Stale, Surroundings};
+use crate::earlier::to_take_over;
 use crate::event::Event;
 use crate::plan::StepId;
 use crate::process::{End, Workers};
@@ -101,7 +102,11 @@ impl Attempt<'_> {
         let pending = store.begin(lock)?;
         let started = jiff::Timestamp::now();
         let clock = Instant::now();
-        let (usage, measures) = self.work(&pending)?;
+        let usable = match &last {
+            Some(last) if !forced => to_take_over(self.around, self.id, &self.stale.basis, last)?,
+            _ => None,
+        };
+        let (usage, measures) = self.work(&pending, usable)?;
         self.check_outside(&pending)?;
         self.stale.basis.keep_listings(store)?;
         let why = self.why();
@@ -149,7 +154,11 @@ impl Attempt<'_> {
     }
 
     /// Has a worker fill the output directory.
-    fn work(&self, pending: &Pending) -> Result<(Usage, BTreeMap<String, f64>), Ended> {
+    fn work(
+        &self,
+        pending: &Pending,
+        earlier: Option<Earlier>,
+    ) -> Result<(Usage, BTreeMap<String, f64>), Ended> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(Ended::Cancelled);
         }
@@ -161,6 +170,7 @@ impl Attempt<'_> {
             steps: self.steps.clone(),
             out: pending.out().to_owned(),
             scratch: pending.scratch().to_owned(),
+            earlier,
             device: self.device,
             threads: self.threads,
             sandbox: self.rules(pending)?,

@@ -3,6 +3,7 @@
 mod attempt;
 mod bounds;
 mod check;
+mod earlier;
 pub mod event;
 pub mod executor;
 mod freshness;

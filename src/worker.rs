@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
-use stages::{Context, DeviceChoice, Report};
+use stages::{Context, DeviceChoice, Earlier, Report};
 
 use crate::sandbox::Rules;
 
@@ -41,6 +41,8 @@ pub struct Job {
     pub out: PathBuf,
     /// The directory that survives a failed or killed try.
     pub scratch: PathBuf,
+    /// What may be taken over.
+    pub earlier: Option<Earlier>,
     /// Where to compute; never [`DeviceChoice::Auto`].
     pub device: DeviceChoice,
     /// How many threads to use.
@@ -146,6 +148,7 @@ fn execute(job: Job, channel: Arc<Mutex<File>>) -> anyhow::Result<()> {
         steps: job.steps,
         out: job.out,
         scratch: job.scratch,
+        earlier: job.earlier,
         device: job.device,
         threads: job.threads,
         cancelled,

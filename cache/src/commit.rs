@@ -6,10 +6,12 @@
 //! with everything it mentions, or none, and objects that nothing mentions. Such an object may have
 //! lost its content with the power, so it is read before another commit relies on it.
 
+use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -31,6 +33,18 @@ struct Stored {
     known: Known,
     entry: FileEntry,
     new: bool,
+}
+
+/// The tables of trees that outputs have links into, each read once.
+#[derive(Default)]
+struct Trees(Mutex<HashMap<Digest, Arc<FileTable>>>);
+
+impl Trees {
+    fn get(&self, store: &Store, tree: &Digest) -> Arc<FileTable> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = || Arc::new(FileTable::read(&store.tree_table(tree)));
+        Arc::clone(tables.entry(*tree).or_insert_with(read))
+    }
 }
 
 impl Store {
@@ -84,11 +98,41 @@ impl Store {
     }
 
     fn store_files(&self, pending: &Pending) -> Result<Vec<Stored>, StoreError> {
+        let trees = Trees::default();
         Walk::output(pending.out())
             .files()?
             .into_par_iter()
-            .map(|found| self.store_file(join(pending.out(), &found.path), found))
+            .map(|found| {
+                let file = join(pending.out(), &found.path);
+                match self.taken_over(&file, &found, &trees) {
+                    Some(stored) => Ok(stored),
+                    None => self.store_file(file, found),
+                }
+            })
             .collect()
+    }
+
+    /// Returns the object that a link leads to by way of a tree of this store; none when it leads
+    /// elsewhere, or what is there is not in the state in which it was last read.
+    fn taken_over(&self, file: &Path, found: &Found, trees: &Trees) -> Option<Stored> {
+        if !found.shared || found.executable {
+            return None;
+        }
+        let target = fs::read_link(file).ok()?;
+        let mut below = target.strip_prefix(self.trees()).ok()?.components();
+        let tree: Digest = below.next()?.as_os_str().to_str()?.parse().ok()?;
+        let table = trees.get(self, &tree);
+        let path = below.as_path().to_str()?;
+        let at = table.files.binary_search_by(|known| known.path.as_str().cmp(path)).ok()?;
+        let Known { state, digest, .. } = table.files[at];
+        // Where there are no hard links, the object is another file than that of the tree.
+        let object = State::of(&fs::symlink_metadata(self.object(&digest)).ok()?);
+        if state != found.state || state != object {
+            return None;
+        }
+        let entry = FileEntry { digest, size: state.size, executable: false };
+        let known = Known { path: found.path.clone(), state, digest };
+        Some(Stored { known, entry, new: false })
     }
 
     fn store_log(&self, pending: &Pending) -> Result<Option<Stored>, StoreError> {

@@ -1,6 +1,6 @@
 //! What a running stage may touch: its inputs, its output, the device, and the way to report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,6 +22,8 @@ pub struct Context {
     pub out: PathBuf,
     /// A directory that survives a failed or killed try of the same work.
     pub scratch: PathBuf,
+    /// What may be taken over, for a stage that says it can ([`crate::Stage::TAKES_OVER`]).
+    pub earlier: Option<Earlier>,
     /// Where to compute.
     pub device: DeviceChoice,
     /// How many threads to use; the rayon pool already has as many.
@@ -30,6 +32,19 @@ pub struct Context {
     pub cancelled: Arc<AtomicBool>,
     /// Receives progress and measures.
     pub report: Box<dyn Fn(Report) + Send + Sync>,
+}
+
+/// An earlier output of the same stage: same kind, version, parameters and inputs, other files read.
+///
+/// A stage that takes parts of it over must give the very bytes it would have made without.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Earlier {
+    /// Where it lies, read-only. A symbolic link to a file of it stands for that file.
+    pub out: PathBuf,
+    /// Parameter that names what is read → relative paths of the files that were added, changed or
+    /// removed since. What is not named here is byte for byte as it was.
+    pub changed: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What a stage tells while it runs.
@@ -195,6 +210,7 @@ impl Trial {
             steps: BTreeMap::new(),
             out,
             scratch,
+            earlier: None,
             device: DeviceChoice::Cpu,
             threads: rayon::current_num_threads(),
             cancelled: Arc::default(),

@@ -25,6 +25,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const POOL: Pool = Pool::Cpu;
     /// Parameters, by dotted name, that cannot change a result and so are not part of its key.
     const FREE: &'static [&'static str] = &[];
+    /// Whether it can make use of [`Context::earlier`].
+    const TAKES_OVER: bool = false;
 
     /// Returns the files and directories read besides the inputs.
     fn reads(&self) -> Vec<Read> {
@@ -160,6 +162,8 @@ pub struct Kind {
     pub pool: Pool,
     /// See [`Stage::FREE`].
     pub free: &'static [&'static str],
+    /// See [`Stage::TAKES_OVER`].
+    pub takes_over: bool,
     /// The JSON Schema of the parameters; its descriptions are the documentation users see.
     pub schema: fn() -> Schema,
     /// Reads the parameters of a pipeline file; errors carry the place of the bad key.
@@ -179,6 +183,7 @@ impl Kind {
             output: S::OUTPUT,
             pool: S::POOL,
             free: S::FREE,
+            takes_over: S::TAKES_OVER,
             schema: || schema_for!(S),
             parse: |from| Ok(Box::new(S::deserialize(from)?)),
             restore: |from| Ok(Box::new(S::deserialize(from)?)),

@@ -27,5 +27,5 @@ mod tensorboard;
 mod training;
 mod weights;
 
-pub use context::{Context, DeviceChoice, Report};
+pub use context::{Context, DeviceChoice, Earlier, Report};
 pub use kind::{Arity, Complaint, DynStage, Input, Kind, Pool, Read, Source, Stage};

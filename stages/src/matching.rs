@@ -23,6 +23,7 @@ fn run(
         steps: BTreeMap::new(),
         out: out.clone(),
         scratch: trial.context.scratch.clone(),
+        earlier: None,
         device: trial.context.device,
         threads: 2,
         cancelled: trial.context.cancelled.clone(),

@@ -172,3 +172,59 @@ fn the_store_may_be_elsewhere() {
     assert_eq!(project.read("results/latest/p/other/other.txt"), "other\n");
     assert!(!project.path(".pipe").exists());
 }
+
+/// Eight images of four by four pixels, two to a shard.
+fn images() -> Project {
+    let project = Project::new();
+    for number in 0..8 {
+        image(&project, number, number);
+    }
+    project.write(
+        "p.toml",
+        "[stage.images]\nkind = \"preprocess\"\nimages = \"faces\"\nsize = 4\nshard-size = 2\n",
+    );
+    project
+}
+
+fn image(project: &Project, number: u8, grey: u8) {
+    let pixels = String::from(char::from(b'0' + grey)).repeat(48);
+    project.write(&format!("faces/{number}.ppm"), &format!("P6 4 4 255\n{pixels}"));
+}
+
+#[test]
+fn one_changed_image_is_the_only_one_that_is_decoded() {
+    let project = images();
+    assert_eq!(project.ran(), ["images"]);
+    let shard = |number: usize| {
+        let path = format!(".pipe/latest/p/images/shards/{number:05}.safetensors");
+        fs::metadata(project.path(&path)).unwrap().ino()
+    };
+    let before: Vec<u64> = (0..4).map(shard).collect();
+
+    image(&project, 5, 9);
+    assert_eq!(project.ran(), ["images"]);
+    let same = (0..4).map(|number| shard(number) == before[number]).collect::<Vec<_>>();
+    assert_eq!(same, [true, true, false, true], "the others are the same files");
+    let log = project.pipe(&["log", "p.toml", "images"]).stdout;
+    assert!(log.contains("decoded=1"), "{log}");
+
+    // A run that knows nothing of the past, and one that was told to forget it, give the same.
+    let anew = images();
+    image(&anew, 5, 9);
+    anew.ran();
+    let results = |project: &Project| crate::crash::content(&project.path(".pipe/latest/p"));
+    assert!(results(&project) == results(&anew));
+    let forced = project.pipe(&["run", "p.toml", "--force"]);
+    assert_eq!(forced.code, Some(0), "{forced}");
+    assert!(project.pipe(&["log", "p.toml", "images"]).stdout.contains("decoded=8"));
+    assert!(results(&project) == results(&anew));
+
+    image(&project, 8, 3);
+    fs::remove_file(project.path("faces/0.ppm")).unwrap();
+    project.ran();
+    assert!(project.pipe(&["log", "p.toml", "images"]).stdout.contains("decoded=1"));
+    image(&anew, 8, 3);
+    fs::remove_file(anew.path("faces/0.ppm")).unwrap();
+    anew.pipe(&["run", "p.toml", "--force"]);
+    assert!(results(&project) == results(&anew));
+}

@@ -218,3 +218,24 @@ fn version_control_ignores_a_store_but_a_file_of_the_user_stays() {
         assert_eq!(fs::read_to_string(&ignore).unwrap(), own.unwrap_or("*\n"));
     }
 }
+
+#[test]
+fn a_link_into_a_result_is_that_file_as_it_is_now() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let first = make(&store, "first", &[("a", "kept"), ("d/b", "edited later")]);
+    let tree = store.tree(&first).unwrap();
+    let again = |name: &str| {
+        let pending = begin(&store, name);
+        symlink(tree.join("a"), pending.out().join("x")).unwrap();
+        symlink(tree.join("d/b"), pending.out().join("y")).unwrap();
+        let manifest = store.commit(pending, record(name)).unwrap();
+        read(&store.tree(&manifest).unwrap())
+    };
+    let files = |b: &str| vec![("x".to_owned(), "kept".to_owned()), ("y".to_owned(), b.to_owned())];
+    assert_eq!(again("second"), files("edited later"));
+    let edited = tree.join("d/b");
+    fs::set_permissions(&edited, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&edited, "edited now  ").unwrap();
+    assert_eq!(again("third"), files("edited now  "), "the same size, no longer the same content");
+}

@@ -1,6 +1,7 @@
 //! Image sets on disk and in memory.
 
 mod decode;
+mod earlier_shards;
 mod embeddings;
 #[cfg(test)]
 pub(crate) mod golden;
@@ -17,6 +18,7 @@ mod statistics;
 mod threshold_file;
 
 pub(crate) use decode::decode;
+pub(crate) use earlier_shards::EarlierShards;
 pub(crate) use embeddings::{EmbeddingFacts, EmbeddingRow, Embeddings};
 pub(crate) use images::Images;
 pub(crate) use listing::{Layout, list};

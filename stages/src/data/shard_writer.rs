@@ -62,6 +62,22 @@ impl ShardWriter {
             return Ok(());
         }
         write(&path_of(&self.directory, self.shards), height, width, images)?;
+        self.list(entries)
+    }
+
+    /// Takes a file that holds just these images as the next shard, by a link to it.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be written.
+    pub(crate) fn take_over(&mut self, entries: &[Entry], shard: &Path) -> anyhow::Result<()> {
+        let path = path_of(&self.directory, self.shards);
+        std::os::unix::fs::symlink(shard, &path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.list(entries)
+    }
+
+    fn list(&mut self, entries: &[Entry]) -> anyhow::Result<()> {
         for (row, entry) in entries.iter().enumerate() {
             let row = Row {
                 path: entry.path.clone(),

@@ -137,6 +137,11 @@ impl Shards {
         &self.entries
     }
 
+    /// How many images each shard holds.
+    pub(crate) fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
     /// The names of the classes by label; empty when nothing is labelled.
     pub(crate) fn classes(&self) -> &[String] {
         &self.facts.classes

@@ -1,7 +1,7 @@
 //! A folder of images to shards of one size.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::data::{Entry, Filter, Fit, Layout, Scaler, ShardWriter, decode, list};
+use crate::data::{EarlierShards, Entry, Filter, Fit, Layout, Scaler, ShardWriter, decode, list};
 use crate::kind::{Complaint, Read, Source, Stage};
 
 /// Decodes a folder of images (JPEG, PNG, BMP, PGM, PPM; upright by EXIF, in RGB), scales them to
@@ -70,6 +70,7 @@ impl Stage for Preprocess {
     const KIND: &'static str = "preprocess";
     const VERSION: u32 = 1;
     const OUTPUT: &'static str = "shards";
+    const TAKES_OVER: bool = true;
 
     fn reads(&self) -> Vec<Read> {
         let images = self.images.clone();
@@ -122,8 +123,15 @@ impl Stage for Preprocess {
         );
         let side = self.side() as usize;
         let mut writer = ShardWriter::create(cx.out(), side, side, listing.classes.clone())?;
-        let done = AtomicU64::new(0);
-        let make = |chunk| self.make(cx, &root, chunk, &done, total);
+        let earlier = cx.earlier.as_ref().and_then(|earlier| {
+            // Nothing but time is lost without it.
+            EarlierShards::open(earlier, "images")
+                .inspect_err(|error| tracing::warn!("all images are made anew: {error:#}"))
+                .ok()
+        });
+        let from = From { root: &root, earlier: earlier.as_ref() };
+        let (done, decoded) = (AtomicU64::new(0), AtomicU64::new(0));
+        let make = |chunk| self.make(cx, from, chunk, [&done, &decoded], total);
         // One shard is written while the next is made: never are more than two in memory.
         let mut chunks = entries.chunks(self.shard_size.get() as usize);
         let mut next = chunks.next().map(make).transpose()?;
@@ -135,6 +143,7 @@ impl Stage for Preprocess {
             written?;
             next = made?;
         }
+        tracing::info!(decoded = decoded.into_inner(), "the others were taken over");
         let skipped = writer.skipped();
         ensure!(
             skipped < entries.len(),
@@ -151,10 +160,19 @@ impl Stage for Preprocess {
 /// The largest `size`: an image and its scaled copy stay below a gigabyte.
 const LARGEST_SIDE: u32 = 16_384;
 
+/// Where images come from.
+#[derive(Clone, Copy)]
+struct From<'a> {
+    root: &'a Path,
+    earlier: Option<&'a EarlierShards>,
+}
+
 /// A shard in memory: images that could be used, and the others.
 struct Made<'a> {
     entries: Vec<Entry>,
     images: Vec<u8>,
+    /// A file that holds just these images, instead of their bytes.
+    file: Option<PathBuf>,
     failed: Vec<(&'a Entry, anyhow::Error)>,
 }
 
@@ -167,12 +185,17 @@ impl Preprocess {
     fn make<'a>(
         &self,
         cx: &Context,
-        root: &Path,
+        From { root, earlier }: From<'_>,
         chunk: &'a [Entry],
-        done: &AtomicU64,
+        [done, decoded]: [&AtomicU64; 2],
         total: u64,
     ) -> anyhow::Result<Made<'a>> {
         cx.check_cancelled()?;
+        if let Some(file) = earlier.and_then(|earlier| earlier.whole(chunk)) {
+            done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            let (entries, file) = (chunk.to_vec(), Some(file));
+            return Ok(Made { entries, images: Vec::new(), file, failed: Vec::new() });
+        }
         let image_bytes = 3 * (self.side() as usize).pow(2);
         let mut images = vec![0; chunk.len() * image_bytes];
         let scaler = Scaler::new(self.size.get(), self.side(), self.resize, self.filter);
@@ -180,10 +203,17 @@ impl Preprocess {
             if cx.check_cancelled().is_err() {
                 return Ok(());
             }
-            let result = std::fs::read(root.join(&entry.path))
-                .context("cannot read the file")
-                .and_then(|bytes| decode(&bytes))
-                .and_then(|image| scaler.planes_into(&image, out));
+            let taken =
+                earlier.map_or(Ok(false), |earlier| earlier.planes_into(&entry.path, out))?;
+            let result = if taken {
+                Ok(())
+            } else {
+                decoded.fetch_add(1, Ordering::Relaxed);
+                std::fs::read(root.join(&entry.path))
+                    .context("cannot read the file")
+                    .and_then(|bytes| decode(&bytes))
+                    .and_then(|image| scaler.planes_into(&image, out))
+            };
             let number = done.fetch_add(1, Ordering::Relaxed) + 1;
             if number.is_multiple_of(64) || number == total {
                 cx.progress(number, total, "images", "decoding and scaling");
@@ -197,8 +227,12 @@ impl Preprocess {
             .collect();
         cx.check_cancelled()?;
 
-        let mut made =
-            Made { entries: Vec::with_capacity(chunk.len()), images, failed: Vec::new() };
+        let mut made = Made {
+            entries: Vec::with_capacity(chunk.len()),
+            images,
+            file: None,
+            failed: Vec::new(),
+        };
         for (position, (entry, result)) in chunk.iter().zip(results).enumerate() {
             match result {
                 Ok(()) => {
@@ -231,14 +265,17 @@ impl Preprocess {
             tracing::warn!(path = entry.path, "skipped: {error:#}");
             writer.skip(entry.path.clone(), format!("{error:#}"));
         }
-        writer.write(&made.entries, &made.images)
+        match made.file {
+            Some(file) => writer.take_over(&made.entries, &file),
+            None => writer.write(&made.entries, &made.images),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Preprocess;
-    use crate::context::Trial;
+    use crate::context::{Earlier, Trial};
     use crate::data::Shards;
     use crate::kind::Stage as _;
     use crate::rng::Random;
@@ -325,6 +362,57 @@ mod tests {
         );
         assert_eq!(shards.skipped()[0].path, "b/2.ppm");
         assert_eq!(trial.measure("skipped-images"), Some(1.0));
+    }
+
+    /// Runs a stage over changed images, with what an earlier run made and without.
+    fn after(change: impl Fn(&Trial) -> Vec<&'static str>) -> (Vec<(String, u64)>, usize) {
+        let mut trial = trial();
+        let stage = stage(&trial, "size = 16\nshard-size = 2\non-error = \"skip\"");
+        stage.run(&trial.context).unwrap();
+        let old = trial.directory.path().join("old");
+        std::fs::rename(trial.context.out(), &old).unwrap();
+        let changed = change(&trial).into_iter().map(str::to_owned).collect();
+        let mut run = |earlier| {
+            trial.context.earlier = earlier;
+            std::fs::remove_dir_all(trial.context.out()).ok();
+            std::fs::create_dir(trial.context.out()).unwrap();
+            stage.run(&trial.context).unwrap();
+            let shards = std::fs::read_dir(trial.context.out().join("shards")).unwrap();
+            let links = shards.filter(|one| one.as_ref().unwrap().path().is_symlink()).count();
+            (output(&trial), links)
+        };
+        let (anew, none) = run(None);
+        assert_eq!(none, 0);
+        let changed = [("images".to_owned(), changed)].into();
+        let (with, links) = run(Some(Earlier { out: old, changed }));
+        assert_eq!(with, anew, "the same bytes, whatever there was before");
+        (with, links)
+    }
+
+    #[test]
+    fn images_that_did_not_change_are_taken_over() {
+        assert_eq!(after(|_| vec![]).1, 2, "the shard with the broken image is written again");
+        let edited = |trial: &Trial| {
+            trial.write("faces/b/4.PPM", ppm(8, 9, 77));
+            vec!["b/4.PPM"]
+        };
+        assert_eq!(after(edited).1, 1);
+        let added = |trial: &Trial| {
+            trial.write("faces/a/0.ppm", ppm(8, 9, 78));
+            vec!["a/0.ppm"]
+        };
+        assert_eq!(after(added).1, 0, "every image is in another place");
+        let removed = |trial: &Trial| {
+            std::fs::remove_file(trial.directory.path().join("faces/b/4.PPM")).unwrap();
+            vec!["b/4.PPM"]
+        };
+        assert!(after(removed).1 > 0);
+        // What is not said to have changed is not decoded.
+        let unsaid = |trial: &Trial| {
+            trial.write("faces/a/1.ppm", "no image");
+            vec!["b/4.PPM"]
+        };
+        assert!(std::panic::catch_unwind(|| after(unsaid)).is_err());
     }
 
     #[test]
