@@ -40,6 +40,8 @@ fn embed(trial: &Trial, folder: &Path, who: impl Fn(usize, &str) -> String, nois
         .filter(|entry| entry.file_type().is_file())
         .map(|entry| entry.path().strip_prefix(folder).unwrap().display().to_string())
         .collect();
+    // Not the whole path: the folder it is in has another name each time.
+    let name = folder.file_name().unwrap().display();
     let direction = |purpose: &str| {
         let mut random = Random::new(1, purpose, &[]);
         [(); 24].map(|()| random.normal())
@@ -49,13 +51,12 @@ fn embed(trial: &Trial, folder: &Path, who: impl Fn(usize, &str) -> String, nois
         .enumerate()
         .map(|(position, path)| {
             let person = direction(&who(position, path));
-            let here = direction(&format!("{}/{path}", folder.display()));
+            let here = direction(&format!("{name}/{path}"));
             let mixed: [f32; 24] = std::array::from_fn(|i| (person[i] + noise * here[i]) as f32);
             (path.as_str(), mixed)
         })
         .collect();
-    let out =
-        trial.directory.path().join(format!("embed-{}", folder.file_name().unwrap().display()));
+    let out = trial.directory.path().join(format!("embed-{name}"));
     std::fs::create_dir(&out).unwrap();
     Embeddings::of_test(&rows).write(&out).unwrap();
     out
@@ -124,11 +125,16 @@ fn go(noise: f64) -> [f64; 3] {
     ]
 }
 
+/// Whether figures are the same but for the last digit, which is lost on the way through JSON.
+fn is_same(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-12
+}
+
 #[test]
 fn good_embeddings_get_good_marks() {
     let [promised, judged, marked] = go(0.35);
     assert!(marked > 0.97, "{marked}");
-    assert_eq!(judged, marked);
+    assert!(is_same(judged, marked), "{judged} {marked}");
     assert!((promised - marked).abs() < 0.03, "{promised} {marked}");
 }
 
@@ -136,6 +142,6 @@ fn good_embeddings_get_good_marks() {
 fn what_is_promised_of_poor_embeddings_is_kept() {
     let [promised, judged, marked] = go(1.0);
     assert!((0.4..0.9).contains(&marked), "{marked}");
-    assert_eq!(judged, marked);
+    assert!(is_same(judged, marked), "{judged} {marked}");
     assert!((promised - marked).abs() < 0.08, "{promised} {marked}");
 }
