@@ -16,6 +16,7 @@ use crate::attempt::{Attempt, Ended, Failed, Ran};
 use crate::check::{Checked, Made, Results, Stale, Surroundings};
 use crate::event::{Event, Observer, StepResult};
 use crate::freshness::Unknown;
+use crate::lock::Lock;
 use crate::plan::{Plan, StepId};
 use crate::process::Workers;
 use crate::sandbox;
@@ -44,6 +45,8 @@ pub struct Options<'a> {
     pub keep_going: bool,
     /// Whether programs are held to what their steps declare, where that is not left to each step.
     pub sandbox: Option<sandbox::Mode>,
+    /// What the results have to be; a step whose result is another fails.
+    pub locked: Option<&'a Lock>,
     /// Set from outside to stop: once to let steps save what they can, again to kill them.
     pub interrupt: &'a AtomicBool,
 }
@@ -345,14 +348,28 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         }
     }
 
-    /// Takes a result; false when the link to it cannot be made.
+    /// Takes a result; false when it is not the one in the lock file, or the link to it cannot be
+    /// made.
     fn take(&mut self, id: StepId, made: &Made) -> bool {
+        if let Some(message) = self.refused(id, made) {
+            self.failed(id, Failed { message, ..Failed::default() });
+            return false;
+        }
         if let Err(error) = self.around.set_latest(id, made) {
             self.failed(id, Failed { message: error.to_string(), ..Failed::default() });
             return false;
         }
         self.results.insert(id, made.clone());
         true
+    }
+
+    /// Why a result is not the one in the lock file.
+    fn refused(&self, id: StepId, made: &Made) -> Option<String> {
+        let locked = self.options.locked?.get(&self.around.plan.step(id).name)?;
+        let outputs = &made.manifest.outputs;
+        // That of another machine may be unknown here.
+        let known = self.around.store.get_listing(&locked.result).ok().flatten();
+        locked.refuses(outputs, known.as_ref())
     }
 
     fn is_fresh(&mut self, id: StepId, made: Made) -> bool {

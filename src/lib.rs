@@ -9,6 +9,7 @@ pub mod executor;
 mod freshness;
 pub mod graph;
 pub mod guard;
+pub mod lock;
 mod pipeline;
 mod plan;
 pub mod preview;

@@ -3,6 +3,7 @@
 mod check;
 mod graph;
 mod kinds;
+mod lock;
 mod log;
 mod metrics;
 mod paint;
@@ -77,6 +78,7 @@ enum Command {
     Log(log::Log),
     Show(show::Show),
     Metrics(metrics::Metrics),
+    Lock(lock::Lock),
     Store(store::Store),
     /// Tell every problem of pipeline files; nothing runs
     Check(check::Arguments),
@@ -195,6 +197,7 @@ impl Command {
             Self::Log(command) => command.run(global),
             Self::Show(command) => command.run(global),
             Self::Metrics(command) => command.run(global),
+            Self::Lock(command) => command.run(global),
             Self::Store(command) => command.run(global),
             Self::Check(arguments) => check::run(arguments, global),
             Self::Graph(arguments) => graph::run(arguments),

@@ -21,6 +21,9 @@ pub(crate) struct Plan {
     /// The steps to look at, with all they need [default: all]
     #[arg(value_name = "STEP")]
     steps: Vec<String>,
+    /// Refuse when the lock file no longer describes the pipeline file and its data
+    #[arg(long)]
+    locked: bool,
 }
 
 impl Plan {
@@ -28,6 +31,9 @@ impl Plan {
     pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
         let opened = self.target.open(global)?;
         let selected = opened.select(&self.steps)?;
+        if self.locked {
+            super::lock::hold(&opened, &selected)?;
+        }
         print(&opened, &selected, &BTreeSet::new())
     }
 }

@@ -56,6 +56,10 @@ pub(crate) struct Run {
     /// without where the kernel has no Landlock, strict does not [default: what each step says, or off]
     #[arg(long, value_name = "MODE")]
     sandbox: Option<Mode>,
+    /// Refuse to run when the lock file no longer describes the pipeline file and its data, and to take
+    /// any result that is not the one in it
+    #[arg(long)]
+    locked: bool,
     /// Write events as JSON lines to standard output
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
@@ -74,6 +78,7 @@ impl Run {
         let opened = self.target.open(global)?;
         let selected = opened.select(&self.steps)?;
         let forced = self.forced(&opened, &selected)?;
+        let lock = self.locked.then(|| super::lock::hold(&opened, &selected)).transpose()?;
         if self.dry_run {
             return super::plan::print(&opened, &selected, &forced);
         }
@@ -93,6 +98,7 @@ impl Run {
             device: self.device,
             keep_going: self.keep_going,
             sandbox: self.sandbox,
+            locked: lock.as_ref(),
             interrupt: &interrupt,
         };
         match executor::run(&opened.plan, &opened.store, &options, &mut *observer) {

@@ -6,6 +6,7 @@ mod failing;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fresh;
+mod locked;
 mod looking;
 mod outputs;
 mod pipelines;
