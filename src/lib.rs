@@ -4,6 +4,7 @@ mod attempt;
 mod bounds;
 mod check;
 mod earlier;
+pub mod editor_schema;
 pub mod event;
 pub mod executor;
 mod freshness;

@@ -1,10 +1,13 @@
 //! The command line: one file per command, and what they share.
 
 mod check;
+mod completions;
 mod graph;
+mod init;
 mod kinds;
 mod lock;
 mod log;
+mod man;
 mod metrics;
 mod paint;
 mod plan;
@@ -12,6 +15,7 @@ mod problems;
 mod quantity;
 mod report;
 mod run;
+mod schema;
 mod show;
 mod store;
 mod target;
@@ -86,6 +90,14 @@ enum Command {
     Graph(graph::Arguments),
     /// Tell every kind of stage, its inputs and its parameters
     Kinds(kinds::Arguments),
+    /// Make a project to start from; what is there is left as it is
+    Init(init::Arguments),
+    /// Print the JSON Schema of a pipeline file, for editors
+    Schema,
+    /// Print a script that lets a shell complete the command line
+    Completions(completions::Arguments),
+    /// Print the manual page, or write those of all commands
+    Man(man::Arguments),
     /// Does the work of one step (started by `run`)
     #[command(name = pipe::worker::SUBCOMMAND, hide = true)]
     Worker,
@@ -202,6 +214,10 @@ impl Command {
             Self::Check(arguments) => check::run(arguments, global),
             Self::Graph(arguments) => graph::run(arguments),
             Self::Kinds(arguments) => kinds::run(arguments),
+            Self::Init(arguments) => init::run(arguments),
+            Self::Schema => schema::run(),
+            Self::Completions(arguments) => completions::run(arguments),
+            Self::Man(arguments) => man::run(arguments),
             Self::Worker => Ok(if pipe::worker::run()? { SUCCESS } else { FAILED }),
             Self::Guard => {
                 pipe::guard::run(io::stdin().lock())?;

@@ -14,5 +14,6 @@ mod project;
 mod reading;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod starting;
 mod stopping;
 mod structure;
