@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::{Dfs, Reversed};
+use petgraph::visit::{Dfs, Reversed, VisitMap};
 
 use crate::pipeline::{Pipeline, Step};
 use crate::problem::{Problem, Problems};
-use crate::suggest::{did_you_mean, list, quoted};
+use crate::suggest::quoted;
 
 /// The position of a step in [`Pipeline::steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +58,11 @@ impl Plan {
         self.by_name.get(name).copied()
     }
 
+    /// Every step by its name.
+    pub(crate) fn by_name(&self) -> &BTreeMap<String, StepId> {
+        &self.by_name
+    }
+
     /// The steps that a step needs itself, each once, in file order.
     #[must_use]
     pub fn upstream(&self, id: StepId) -> Vec<StepId> {
@@ -75,42 +80,18 @@ impl Plan {
         neighbors.map(|node| StepId(node.index())).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// The named steps with everything they need; every step when none is named.
-    ///
-    /// # Errors
-    ///
-    /// Names that no step has.
-    pub fn select(&self, names: &[String]) -> Result<BTreeSet<StepId>, Problems> {
-        if names.is_empty() {
-            return Ok(self.order.iter().copied().collect());
+    /// These steps with everything they need.
+    pub(crate) fn with_needs(&self, steps: impl IntoIterator<Item = StepId>) -> BTreeSet<StepId> {
+        let needs = Reversed(&self.graph);
+        let mut search = Dfs::empty(needs);
+        for id in steps {
+            search.move_to(NodeIndex::new(id.0));
+            // What was found from an earlier step is not gone through again.
+            while search.next(needs).is_some() {}
         }
-        let mut problems = Vec::new();
-        let mut selected = BTreeSet::new();
-        for name in names {
-            match self.find(name) {
-                Some(id) => {
-                    let needs = Reversed(&self.graph);
-                    let mut search = Dfs::new(needs, NodeIndex::new(id.0));
-                    while let Some(node) = search.next(needs) {
-                        selected.insert(StepId(node.index()));
-                    }
-                }
-                None => problems.push(unknown_step(name, &self.pipeline)),
-            }
-        }
-        Problems::check(problems).map(|()| selected)
+        let found = self.order.iter().copied();
+        found.filter(|id| search.discovered.is_visited(&NodeIndex::<usize>::new(id.0))).collect()
     }
-}
-
-fn unknown_step(name: &str, pipeline: &Pipeline) -> Problem {
-    let names = || pipeline.steps.iter().map(|step| step.name.as_str());
-    Problem::new(format!(
-        "no step {} in {}{}",
-        quoted(name),
-        pipeline.path.display(),
-        did_you_mean(name, names())
-    ))
-    .help(format!("steps: {}", list(names())))
 }
 
 /// The loops among steps, whatever else they need that is not there.

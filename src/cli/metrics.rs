@@ -59,11 +59,12 @@ impl Metrics {
         let opened = self.target.open(global)?;
         let selected = opened.select(&self.steps)?;
         let (plan, store) = (&opened.plan, &opened.store);
+        let asked = plan.named(&self.steps)?;
         let previews = preview(plan, store, &opened.project.root, &selected, &BTreeSet::new());
         let mut rows = Vec::new();
         for (id, preview) in previews {
             let step = &plan.step(id).name;
-            if !self.steps.is_empty() && !self.steps.contains(step) {
+            if !self.steps.is_empty() && !asked.contains(&id) {
                 continue;
             }
             let (state, now) = match preview {

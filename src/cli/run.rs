@@ -70,6 +70,7 @@ Examples:
   pipe run pipelines/verify.toml                 everything that is out of date
   pipe run pipelines/verify.toml train           the step train, and what it needs
   pipe run pipelines/verify.toml --force=train   train again, though it is fresh
+  pipe run sweep.toml 'net@0.5-*'                some of the steps that a matrix makes
   pipe run pipelines/verify.toml --set stage.train.epochs=3 --dry-run";
 
 impl Run {
@@ -126,12 +127,12 @@ impl Run {
                 return Ok(selected.clone());
             }
             for name in named {
-                let step = opened.step(name)?;
-                if !selected.contains(&step) {
+                let steps = opened.plan.named(std::slice::from_ref(name))?;
+                if steps.is_disjoint(selected) {
                     let message = format!("--force={name}: the steps asked for do not need it");
                     return Err(Failure::Usage(message));
                 }
-                forced.insert(step);
+                forced.extend(steps.intersection(selected));
             }
         }
         Ok(forced)

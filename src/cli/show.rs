@@ -27,7 +27,7 @@ Examples:
 pub(crate) struct Show {
     #[command(flatten)]
     target: Target,
-    /// The step [default: an overview of all]
+    /// The step; of several an overview [default: all]
     #[arg(value_name = "STEP")]
     step: Option<String>,
 }
@@ -42,11 +42,16 @@ impl Show {
     /// Runs the command.
     pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
         let opened = self.target.open(global)?;
+        let asked = opened.plan.named(self.step.as_slice())?;
         let selected = opened.select(self.step.as_slice())?;
         let Opened { plan, store, project } = &opened;
         let previews = preview(plan, store, &project.root, &selected, &BTreeSet::new());
-        let Some(step) = &self.step else { return overview(&opened, &previews) };
+        if asked.len() != 1 {
+            let is_asked = |(id, _): &(StepId, Preview)| asked.is_empty() || asked.contains(id);
+            return overview(&opened, &previews.into_iter().filter(is_asked).collect::<Vec<_>>());
+        }
         let (id, preview) = previews.last().expect("the step itself was selected");
+        let step = &plan.step(*id).name;
         let shown = look(&opened, *id, preview)?;
         let Some(manifest) = &shown.manifest else {
             return Err(Failure::Failed(anyhow::anyhow!("step {step} has no result yet")));

@@ -50,9 +50,15 @@ impl Opened {
         Ok(self.plan.select(names)?)
     }
 
-    /// One step by its name.
+    /// One step, by its name or a pattern that no other has.
     pub(crate) fn step(&self, name: &str) -> Result<StepId, Failure> {
-        self.plan.select(&[name.to_owned()])?;
-        Ok(self.plan.find(name).expect("it was selected by its name"))
+        Ok(self.plan.one(name).map_err(pipe::Problems::from)?)
+    }
+
+    /// One step with everything it needs.
+    pub(crate) fn step_and_needs(&self, name: &str) -> Result<(StepId, BTreeSet<StepId>), Failure> {
+        let step = self.step(name)?;
+        let selected = self.select(std::slice::from_ref(&self.plan.step(step).name))?;
+        Ok((step, selected))
     }
 }

@@ -29,14 +29,13 @@ impl Why {
     /// Runs the command.
     pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
         let opened = self.target.open(global)?;
-        let step = opened.step(&self.step)?;
-        let selected = opened.select(std::slice::from_ref(&self.step))?;
+        let (step, selected) = opened.step_and_needs(&self.step)?;
         let Opened { plan, store, project } = &opened;
         let previews = preview(plan, store, &project.root, &selected, &BTreeSet::new());
         let mut out = io::stdout().lock();
         let paint = Paint::of(&io::stdout());
         let (_, preview) = previews.last().expect("the step itself was selected");
-        let name = paint.bold(&self.step);
+        let name = paint.bold(&plan.step(step).name);
         let mut code = SUCCESS;
         match preview {
             Preview::Fresh(manifest) => {
@@ -52,7 +51,9 @@ impl Why {
             Preview::Runs { reasons, .. } => {
                 writeln!(out, "{name} would run:")?;
                 list(&mut out, reasons)?;
-                if let Some(last) = store.latest(&plan.pipeline.name, &self.step).unwrap_or(None) {
+                if let Some(last) =
+                    store.latest(&plan.pipeline.name, &plan.step(step).name).unwrap_or(None)
+                {
                     writeln!(out, "{}", paint.dim(&format!("compared with {}", made(&last))))?;
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::problem::{Place, Problem, Problems};
 use crate::source_map::{SourceMap, Span};
+use crate::suggest::quoted;
 
 /// Collects problems so that all of a pipeline are told together.
 #[derive(Default)]
@@ -13,10 +14,34 @@ pub(super) struct Findings {
     absences: Vec<Problem>,
     /// Whether every source could be read to its end.
     damaged: bool,
-    /// Where a value of `[params]` was put, and where it came from.
+    /// Where the value of a reference was put, and where it came from.
     substitutions: BTreeMap<usize, (String, Span)>,
     /// Steps taken out by a later file, and where it says so.
     removals: BTreeMap<String, Span>,
+}
+
+/// How many of the instances that have a problem in common are named.
+const NAMED_INSTANCES: usize = 3;
+
+/// How much had been found at some time.
+pub(super) struct Mark {
+    problems: usize,
+    absences: usize,
+}
+
+/// What is found in the instances of one step: by whether something is absent, and by what is said.
+#[derive(Default)]
+pub(super) struct Alike {
+    found: BTreeMap<(bool, String), Found>,
+    /// How many instances were looked at.
+    instances: usize,
+}
+
+struct Found {
+    problem: Problem,
+    /// The first of the instances that have it.
+    instances: Vec<String>,
+    count: usize,
 }
 
 impl Findings {
@@ -53,9 +78,14 @@ impl Findings {
         self.damaged = true;
     }
 
-    /// Records that the value at `used` is that of parameter `name` at `defined`.
+    /// Records that the value at `used` is that of `name` (such as `params.size`) at `defined`.
     pub(super) fn substituted(&mut self, used: &Span, name: String, defined: Span) {
         self.substitutions.insert(used.start, (name, defined));
+    }
+
+    /// Whether the value at a place is that of a reference.
+    pub(super) fn is_substituted(&self, used: &Span) -> bool {
+        self.substitutions.contains_key(&used.start)
     }
 
     /// Records that a step was taken out.
@@ -83,6 +113,58 @@ impl Findings {
         self.problems.len() + self.absences.len()
     }
 
+    /// How many names may be looked through for what was meant, once more. Whoever makes a slip in every
+    /// one of a hundred thousand steps is not told of each what it might be called.
+    pub(super) fn room(&self) -> usize {
+        const MANY: usize = 100;
+        const SOME: usize = 1_000;
+        if self.count() > MANY { SOME } else { usize::MAX }
+    }
+
+    /// How much has been found up to now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { problems: self.problems.len(), absences: self.absences.len() }
+    }
+
+    /// Moves what was found since `mark` in an instance to what is found in all of them. False when so
+    /// much has been found that the other instances need not be looked at.
+    pub(super) fn hold(&mut self, mark: Mark, instance: &str, alike: &mut Alike) -> bool {
+        const ENOUGH: usize = 200;
+        let problems = self.problems.drain(mark.problems..).map(|problem| (false, problem));
+        let absences = self.absences.drain(mark.absences..).map(|problem| (true, problem));
+        for (is_absence, problem) in problems.chain(absences) {
+            let found = alike
+                .found
+                .entry((is_absence, problem.to_string()))
+                .or_insert_with(|| Found { problem, instances: Vec::new(), count: 0 });
+            found.count += 1;
+            if found.instances.len() < NAMED_INSTANCES {
+                found.instances.push(instance.to_owned());
+            }
+        }
+        alike.instances += 1;
+        alike.found.values().map(|found| found.count).sum::<usize>() < ENOUGH
+    }
+
+    /// Records what was found in the instances of a step; of what is not in all of them it is told in
+    /// which it is.
+    pub(super) fn release(&mut self, Alike { found, instances }: Alike) {
+        for ((is_absence, _), found) in found {
+            let problem = match found.count {
+                count if count >= instances => found.problem,
+                count => {
+                    let names = found.instances.iter().map(|name| quoted(name));
+                    let mut help = format!("in {}", names.collect::<Vec<_>>().join(", "));
+                    if count > found.instances.len() {
+                        help.push_str(&format!(" and {} more", count - found.instances.len()));
+                    }
+                    found.problem.help(help)
+                }
+            };
+            if is_absence { self.absences.push(problem) } else { self.problems.push(problem) }
+        }
+    }
+
     /// Ends the collection: an error when there is any problem.
     pub(super) fn finish(mut self) -> Result<(), Problems> {
         if !self.damaged {
@@ -94,7 +176,7 @@ impl Findings {
     fn explain(&self, span: &Span, problem: Problem) -> Problem {
         match self.substitutions.get(&span.start) {
             Some((name, defined)) => problem.help(format!(
-                "the value is that of `params.{name}`, from {}",
+                "the value is that of `{name}`, from {}",
                 self.sources.place(defined)
             )),
             None => problem,

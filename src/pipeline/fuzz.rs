@@ -66,6 +66,36 @@ remove = true
 [[stage.d]]
 kind = 1979-05-27T07:32:00Z
 "#,
+    r#"
+[params]
+depths = [18, 34]
+
+[stage.faces]
+kind = "gather"
+foreach = { small = { size = 8 }, large = { size = 64 } }
+images = "faces"
+size = "${each.value.size}"
+
+[stage.net]
+kind = "train"
+inputs = { train = "faces@small", dev = "faces@*" }
+epochs = 1
+model.resnet.depth = "${matrix.depth}"
+loss = "${matrix.loss}"
+words = ["${each.key}", "a${matrix.loss}", "$${matrix.depth}"]
+
+[stage.net.matrix]
+depth = "${params.depths}"
+loss.plain = "cross-entropy"
+loss.arc.arcface.margin = 0.5
+exclude = [{ depth = 34, loss = "arc" }]
+include = [{ depth = 50, loss = "plain" }]
+
+[stage.verdict]
+kind = "judge"
+matrix = { depth = "${params.depths}" }
+inputs = { images = "faces@small", weights = "net@${matrix.depth}-plain" }
+"#,
 ];
 
 /// What the first of the seeds extends.
@@ -110,6 +140,20 @@ const TOKENS: &[&str] = &[
     "${params.size}",
     "${stage.",
     "${stage.net}/..",
+    "${matrix.",
+    "${matrix.depth}",
+    "${matrix.loss.arcface.margin}",
+    "${each.key}",
+    "${each.value.size}",
+    "foreach = [1, 2, \"a/b\"]\n",
+    "matrix.depth = [1, 2, 3, 4]\n",
+    "matrix = {}\n",
+    "exclude = [{ depth = 18 }]\n",
+    "include = [{ loss = \"arc\", depth = 99 }]\n",
+    "@",
+    "*",
+    "?",
+    "net@*",
     "$${",
     "${",
     "extends = \"x.toml\"\n",

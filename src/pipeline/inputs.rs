@@ -1,67 +1,19 @@
 //! The `inputs` of a step: which slots it has, and what may be wired to them.
 
-use std::collections::BTreeMap;
-
 use stages::{Arity, Input, Kind};
 
 use super::Need;
 use super::findings::Findings;
-use super::step::{Wired, stage_entries};
+use super::step::Wired;
 use super::tree::{Entry, Node, Value, in_order};
+use super::wiring::Steps;
+use crate::glob;
 use crate::problem::Problem;
 use crate::source_map::Span;
 use crate::suggest::{did_you_mean, list, nearest, one_of, quoted};
 
 /// The output that every input accepts, because nothing is known of it.
 const FILES: &str = "files";
-
-/// The steps that can be wired, and what they give.
-pub(super) struct Steps<'a> {
-    /// Step name → its kind, where it has one.
-    kinds_of: BTreeMap<&'a str, Option<&'static Kind>>,
-    kinds: &'static [Kind],
-}
-
-impl<'a> Steps<'a> {
-    pub(super) fn of(pipeline: &'a super::tree::Table, kinds: &'static [Kind]) -> Self {
-        let kind_of = |entry: &Entry| {
-            let name = entry.node.as_table()?.get("kind")?.node.as_str()?;
-            kinds.iter().find(|kind| kind.name == name)
-        };
-        let steps = stage_entries(pipeline).into_iter();
-        Self {
-            kinds_of: steps.map(|(name, entry)| (name.as_str(), kind_of(entry))).collect(),
-            kinds,
-        }
-    }
-
-    /// The step whose name is nearest to another.
-    pub(super) fn near(&self, name: &str) -> Option<&'a str> {
-        nearest(name, self.kinds_of.keys().copied())
-    }
-
-    /// Checks that a step of this name exists.
-    pub(super) fn check(&self, name: &str, span: &Span, findings: &mut Findings) -> bool {
-        if self.kinds_of.contains_key(name) {
-            return true;
-        }
-        let names = || self.kinds_of.keys().copied();
-        let message = format!("no step {}{}", quoted(name), did_you_mean(name, names()));
-        let mut problem = Problem::new(message);
-        if let Some(removed) = findings.removed(name) {
-            problem = problem.help(format!("it is removed at {removed}"));
-        }
-        let help = format!("steps: {}", list(names()));
-        findings.add_absence(span, problem.help(help));
-        false
-    }
-
-    /// The names of the steps that give one of `outputs`.
-    fn giving(&self, outputs: &[&str]) -> Vec<&'a str> {
-        let gives = |kind: &Option<&Kind>| kind.is_some_and(|kind| outputs.contains(&kind.output));
-        self.kinds_of.iter().filter(|(_, kind)| gives(kind)).map(|(name, _)| *name).collect()
-    }
-}
 
 /// Whether an input can use an output.
 fn accepts(input: &Input, output: &str) -> bool {
@@ -157,6 +109,25 @@ fn read_input(
     let mut needs = Vec::new();
     for item in items {
         match item.as_str() {
+            Some(pattern) if glob::is_pattern(pattern) => {
+                let Some(found) = steps.matching(pattern, &item.span, findings) else {
+                    right = false;
+                    continue;
+                };
+                if slot.arity != Arity::Many && found.len() > 1 {
+                    let (name, count) = (quoted(name), found.len());
+                    let message = format!("input {name} takes one step, not {count}");
+                    let help = format!("{} means {}", quoted(pattern), list(found));
+                    findings.add(&item.span, Problem::new(message).help(help));
+                    right = false;
+                    continue;
+                }
+                let place = findings.place(&item.span);
+                for step in found {
+                    right = right && check_step(name, slot, step, &item.span, steps, findings);
+                    needs.push(Need { step: step.to_owned(), place: place.clone() });
+                }
+            }
             Some(step) => {
                 right &= check_step(name, slot, step, &item.span, steps, findings);
                 needs.push(Need { step: step.to_owned(), place: findings.place(&item.span) });
@@ -187,10 +158,10 @@ fn check_step(
         findings.add(span, Problem::new(message).help(format!("write \"{bare}\"")));
         return false;
     }
-    if !steps.check(step, span, findings) {
+    if !steps.check(step, slot.arity, span, findings) {
         return false;
     }
-    let Some(Some(kind)) = steps.kinds_of.get(step) else { return true };
+    let Some(kind) = steps.kind_of(step) else { return true };
     if accepts(slot, kind.output) {
         return true;
     }

@@ -6,6 +6,7 @@ mod findings;
 #[cfg(test)]
 mod fuzz;
 mod inputs;
+mod instances;
 mod merge;
 #[cfg(test)]
 mod mistakes;
@@ -19,9 +20,12 @@ mod sample;
 mod setting;
 mod step;
 mod substitute;
+#[cfg(test)]
+mod sweeps;
 mod template;
 mod tree;
 mod validate;
+mod wiring;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,7 +51,7 @@ pub struct Pipeline {
 
 /// One stage of a pipeline: a kind, its parameters, its inputs.
 pub struct Step {
-    /// The name after `stage.`.
+    /// The name after `stage.`; of an instance of a `matrix` or `foreach` with `@` and its label.
     pub name: String,
     /// What it does.
     pub kind: &'static Kind,
@@ -124,7 +128,7 @@ impl Pipeline {
             }
         }
         params::resolve(&mut pipeline, &mut findings);
-        let steps = step::read_steps(&pipeline, around, &mut schemas, &mut findings);
+        let steps = step::read_steps(pipeline, around, &mut schemas, &mut findings);
         for problem in crate::plan::loops_of(&steps) {
             findings.add_placed(problem);
         }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use stages::{Complaint, DynStage, Kind, Read};
+use stages::{Arity, Complaint, DynStage, Kind, Read};
 use toml::Spanned;
 
 use super::findings::Findings;
-use super::inputs::Steps;
 use super::tree::{Entry, Node, Table, Value, to_document};
+use super::wiring::Steps;
 use super::{Need, Surroundings, absent};
 use crate::problem::Problem;
 use crate::source_map::Span;
@@ -89,7 +89,8 @@ fn make_faulty(node: &mut Node, span: &Span, path: &mut Vec<String>) -> Option<b
     }
 }
 
-fn has_faulty(node: &Node) -> bool {
+/// Whether anything at or below a value has been told to be at fault.
+pub(super) fn has_faulty(node: &Node) -> bool {
     match &node.value {
         Value::Faulty => true,
         Value::Array(items) => items.iter().any(has_faulty),
@@ -168,7 +169,7 @@ pub(super) fn check_sources(
                 let help = format!("write `${{stage.{step}}}/{after}`");
                 findings.add(span, Problem::new(message).help(help));
             }
-            if steps.check(step, span, findings) {
+            if steps.check(step, Arity::One, span, findings) {
                 needs.push(Need { step: step.to_owned(), place: findings.place(span) });
             }
         } else if !text.contains("${stage.") {

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::findings::Findings;
-use super::substitute::Substitution;
-use super::template::{Piece, is_plain, pieces};
+use super::substitute::{Scope, Substitution};
+use super::template::{PARAMETERS, Piece, is_plain, pieces};
 use super::tree::{Entry, Node, Table, Value};
 use crate::problem::Problem;
 
@@ -36,9 +36,13 @@ pub(super) fn resolve(pipeline: &mut Table, findings: &mut Findings) {
     let mut budget = MOST_NODES;
     resolve_params(&mut params, &mut budget, findings);
     if let Some(stage) = pipeline.get_mut("stage") {
-        Substitution { params: &params, budget: &mut budget, findings }.node(&mut stage.node, 1);
+        let scope = Scope { tables: &[("params", &params)], ..SCOPE };
+        Substitution { scope, budget: &mut budget, findings }.node(&mut stage.node, 1, false);
     }
 }
+
+/// Where parameters are looked up.
+const SCOPE: Scope<'_> = Scope { words: PARAMETERS, tables: &[], labels: None, step: "" };
 
 /// Resolves the parameters among themselves: round by round those that need only finished ones.
 fn resolve_params(params: &mut Table, budget: &mut usize, findings: &mut Findings) {
@@ -54,7 +58,8 @@ fn resolve_params(params: &mut Table, budget: &mut usize, findings: &mut Finding
                 continue;
             }
             let mut node = node.clone();
-            Substitution { params, budget, findings }.node(&mut node, path.len());
+            let scope = Scope { tables: &[("params", params)], ..SCOPE };
+            Substitution { scope, budget, findings }.node(&mut node, path.len(), false);
             if let Some(place) = at_path_mut(params, &path) {
                 *place = node;
             }
@@ -141,10 +146,10 @@ fn at_path_mut<'t>(params: &'t mut Table, path: &[String]) -> Option<&'t mut Nod
 /// The first of the pending strings that a string needs: on the way to what it names, or below it.
 fn first_need(node: &Node, pending: &BTreeSet<Path>) -> Option<Path> {
     // A slip in the string is told when it is resolved.
-    let pieces = pieces(node.as_str()?).ok()?;
+    let pieces = pieces(node.as_str()?, PARAMETERS).ok()?;
     pieces.iter().find_map(|piece| {
-        let Piece::Parameter(name) = piece else { return None };
-        let path: Path = name.split('.').map(str::to_owned).collect();
+        let Piece::Reference(name) = piece else { return None };
+        let path: Path = name.split('.').skip(1).map(str::to_owned).collect();
         let above = (1..path.len()).find_map(|length| pending.get(&path[..length]));
         let below = || pending.range(path.clone()..).next().filter(|next| next.starts_with(&path));
         above.or_else(below).cloned()

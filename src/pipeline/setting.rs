@@ -106,6 +106,13 @@ fn known(layer: &Table, below: &Table, help: &str, findings: &mut Findings) -> b
         "stage" if there.is_some_and(|there| there.contains_key(name)) => true,
         "params" => known_parameter(name, named, there, findings),
         "stage" => {
+            let base = name.split('@').next().unwrap_or(name);
+            if base != name && there.is_some_and(|there| there.contains_key(base)) {
+                let message = format!("one instance of step {} cannot be set alone", quoted(base));
+                let help = format!("`stage.{base}` sets all of them");
+                findings.add(&named.key, Problem::new(message).help(help));
+                return false;
+            }
             absent("step", name, &named.key, there, findings);
             false
         }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use stages::Kind;
 
-use super::findings::Findings;
+use super::findings::{Alike, Findings};
+use super::instances::{self, Family, Made, Room};
 use super::merge::Schemas;
+use super::template::is_plain;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use super::validate::validate;
+use super::wiring::Steps;
 use super::{Need, Step, Surroundings, confinement, inputs, parameters};
 use crate::problem::Problem;
 use crate::sandbox::{CONFINED, Sandbox};
@@ -15,23 +18,30 @@ use crate::suggest::{did_you_mean, quoted};
 
 /// Reads every step of a merged pipeline, in file order; those at fault are left out.
 pub(super) fn read_steps(
-    pipeline: &Table,
+    mut pipeline: Table,
     around: &Surroundings<'_>,
     schemas: &mut Schemas,
     findings: &mut Findings,
 ) -> Vec<Step> {
-    check_top(pipeline, findings);
-    let steps = inputs::Steps::of(pipeline, around.kinds);
+    check_top(&pipeline, findings);
+    let mut room = Room::new(stage_entries(&pipeline).len());
+    let made = read_instances(&mut pipeline, &mut room, findings);
+    let steps = Steps::of(&pipeline, &made, around.kinds);
+    let mut reading = Reading { steps: &steps, around, schemas, room };
     let mut read = Vec::new();
-    for (name, entry) in stage_entries(pipeline) {
+    for (name, entry) in stage_entries(&pipeline) {
         if let Some(problem) = name_problem(name) {
             findings.add(&entry.key, problem);
         }
-        match &entry.node.value {
-            Value::Table(table) => {
-                read.extend(read_step(name, entry, table, &steps, around, schemas, findings));
+        match (&entry.node.value, made.get(name)) {
+            (Value::Table(table), None | Some(Made::One)) => {
+                let table = instances::alone(name, table, &mut reading.room, findings);
+                read.extend(reading.step(name, name, entry, table, findings));
             }
-            Value::Faulty => {}
+            (Value::Table(table), Some(Made::Many(family))) => {
+                reading.family(name, entry, table, family, &mut read, findings);
+            }
+            (Value::Faulty, _) | (_, Some(Made::Unknown)) => {}
             _ => findings.add(
                 &entry.node.span,
                 Problem::new(format!(
@@ -44,6 +54,19 @@ pub(super) fn read_steps(
         }
     }
     read
+}
+
+/// Takes `matrix` and `foreach` out of every step.
+fn read_instances(
+    pipeline: &mut Table,
+    room: &mut Room,
+    findings: &mut Findings,
+) -> BTreeMap<String, Made> {
+    let steps = pipeline.get_mut("stage").and_then(|entry| entry.node.as_table_mut());
+    let steps = steps.into_iter().flatten();
+    steps
+        .map(|(name, entry)| (name.clone(), instances::read(name, entry, room, findings)))
+        .collect()
 }
 
 /// Checks the keys at the top of a pipeline; those that have been used up are not there any more.
@@ -100,62 +123,99 @@ fn name_problem(name: &str) -> Option<Problem> {
     Some(if words.is_empty() { problem } else { problem.help(format!("`{}`", words.join("-"))) })
 }
 
-fn read_step(
-    name: &str,
-    entry: &Entry,
-    table: &Table,
-    steps: &inputs::Steps<'_>,
-    around: &Surroundings<'_>,
-    schemas: &mut Schemas,
-    findings: &mut Findings,
-) -> Option<Step> {
-    let before = findings.count();
-    let kind = read_kind(name, entry, table, steps, around.kinds, findings)?;
-    let wired = inputs::read_inputs(name, entry, kind, table.get("inputs"), steps, findings);
-    let mut own = table.clone();
-    own.remove("kind");
-    own.remove("inputs");
-    // Of another kind it is an unknown key.
-    let sandbox = match kind.name == CONFINED {
-        true => own.remove("sandbox"),
-        false => None,
-    };
-    let sandbox = sandbox.map_or_else(Sandbox::default, |entry| {
-        confinement::read_sandbox(&entry.node, around.root, findings)
-    });
-    let mut own = Entry {
-        key: entry.key.clone(),
-        order: entry.order,
-        node: Node { span: entry.node.span.clone(), value: Value::Table(own) },
-    };
-    let ahead = findings.count();
-    let written = validate(name, &mut own, schemas.of(kind), findings).sources;
-    let is_whole = findings.count() == ahead;
-    let mut needs = wired.needs;
-    let Some(stage) = parameters::read_parameters(name, kind, &mut own, is_whole, findings) else {
-        parameters::check_sources(&own, &written, &written, steps, around, findings);
-        return None;
-    };
-    let reads = stage.reads();
-    let places = parameters::places_of_reads(&own, &reads);
-    needs.extend(parameters::check_sources(&own, &places, &places, steps, around, findings));
-    parameters::complain(name, &own, stage.check(), findings);
-    (findings.count() == before).then(|| Step {
-        name: name.to_owned(),
-        kind,
-        stage,
-        inputs: wired.inputs,
-        reads,
-        sandbox,
-        needs,
-    })
+/// What the steps of a pipeline are read against.
+struct Reading<'a> {
+    steps: &'a Steps<'a>,
+    around: &'a Surroundings<'a>,
+    schemas: &'a mut Schemas,
+    room: Room,
+}
+
+impl Reading<'_> {
+    /// Reads every instance of a step; a mistake that several have is told once.
+    fn family(
+        &mut self,
+        name: &str,
+        entry: &Entry,
+        written: &Table,
+        family: &Family,
+        read: &mut Vec<Step>,
+        findings: &mut Findings,
+    ) {
+        let mut alike = Alike::default();
+        for instance in &family.instances {
+            let mark = findings.mark();
+            let full = format!("{name}@{}", instance.label);
+            let table = family.instance(name, written, instance, &mut self.room, findings);
+            if let Some(table) = table {
+                read.extend(self.step(name, &full, entry, table, findings));
+            }
+            if !findings.hold(mark, &full, &mut alike) {
+                break;
+            }
+        }
+        findings.release(alike);
+    }
+
+    /// Reads one step. In messages it goes by `name`; `full` tells its instances apart.
+    fn step(
+        &mut self,
+        name: &str,
+        full: &str,
+        entry: &Entry,
+        mut own: Table,
+        findings: &mut Findings,
+    ) -> Option<Step> {
+        let before = findings.count();
+        let (steps, around) = (self.steps, self.around);
+        let kind = read_kind(name, entry, &own, steps, around.kinds, findings)?;
+        let wired = inputs::read_inputs(name, entry, kind, own.get("inputs"), steps, findings);
+        own.remove("kind");
+        own.remove("inputs");
+        // Of another kind it is an unknown key.
+        let sandbox = match kind.name == CONFINED {
+            true => own.remove("sandbox"),
+            false => None,
+        };
+        let sandbox = sandbox.map_or_else(Sandbox::default, |entry| {
+            confinement::read_sandbox(&entry.node, around.root, findings)
+        });
+        let mut own = Entry {
+            key: entry.key.clone(),
+            order: entry.order,
+            node: Node { span: entry.node.span.clone(), value: Value::Table(own) },
+        };
+        let ahead = findings.count();
+        let was_whole = !parameters::has_faulty(&own.node);
+        let written = validate(name, &mut own, self.schemas.of(kind), findings).sources;
+        let is_whole = was_whole && findings.count() == ahead;
+        let mut needs = wired.needs;
+        let Some(stage) = parameters::read_parameters(name, kind, &mut own, is_whole, findings)
+        else {
+            parameters::check_sources(&own, &written, &written, steps, around, findings);
+            return None;
+        };
+        let reads = stage.reads();
+        let places = parameters::places_of_reads(&own, &reads);
+        needs.extend(parameters::check_sources(&own, &places, &places, steps, around, findings));
+        parameters::complain(name, &own, stage.check(), findings);
+        (findings.count() == before).then(|| Step {
+            name: full.to_owned(),
+            kind,
+            stage,
+            inputs: wired.inputs,
+            reads,
+            sandbox,
+            needs,
+        })
+    }
 }
 
 fn read_kind(
     name: &str,
     entry: &Entry,
     table: &Table,
-    steps: &inputs::Steps<'_>,
+    steps: &Steps<'_>,
     kinds: &'static [Kind],
     findings: &mut Findings,
 ) -> Option<&'static Kind> {
@@ -173,6 +233,11 @@ fn read_kind(
         return None;
     };
     match &written.node.value {
+        Value::String(text) if !is_plain(text) => {
+            let message = "`kind` is the same for every instance of a step";
+            findings.add(&written.node.span, Problem::new(message).help(list));
+            None
+        }
         Value::String(text) => {
             let kind = kinds.iter().find(|kind| kind.name == text);
             if kind.is_none() {

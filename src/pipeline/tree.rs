@@ -87,6 +87,18 @@ impl Node {
         }
     }
 
+    /// The text of a value that is no array and no table.
+    pub(super) fn text(&self) -> Option<String> {
+        match &self.value {
+            Value::String(text) | Value::Integer(text, _) | Value::Float(text) => {
+                Some(text.clone())
+            }
+            Value::Boolean(value) => Some(value.to_string()),
+            Value::Datetime(value) => Some(value.to_string()),
+            Value::Array(_) | Value::Table(_) | Value::Faulty => None,
+        }
+    }
+
     pub(super) fn is_faulty(&self) -> bool {
         matches!(self.value, Value::Faulty)
     }

@@ -86,10 +86,17 @@ impl Validation<'_> {
         if node.is_faulty() {
             return;
         }
+        let shape = schema.shape();
+        // `["--depth", "${matrix.depth}"]` is words, though the depth is a number.
+        if matches!(shape, Shape::String)
+            && self.findings.is_substituted(&node.span)
+            && let Some(text) = node.text()
+        {
+            node.value = Value::String(text);
+        }
         if let (true, Value::String(text)) = (schema.is_source(), &node.value) {
             self.seen.sources.push((node.span.clone(), text.clone()));
         }
-        let shape = schema.shape();
         match (&shape, &mut node.value) {
             (Shape::Table(fields), Value::Table(_)) => return self.table(node, key, fields),
             (Shape::Map(values), Value::Table(table)) => {

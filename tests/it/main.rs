@@ -17,3 +17,4 @@ mod sandbox;
 mod starting;
 mod stopping;
 mod structure;
+mod sweep;
