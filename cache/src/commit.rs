@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::durable::sync;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
+use crate::fingerprint::Key;
 use crate::listing::{FileEntry, Listing};
 use crate::manifest::{Manifest, Record};
 use crate::object::seal;
@@ -72,19 +73,8 @@ impl Store {
         fs::write(&aside, manifest.encode()).at("write", &aside)?;
 
         let objects = || files.iter().chain(&log);
-        let digests = objects().map(|stored| stored.known.digest);
-        if let Err(error) = self.sync_objects(digests, Some(aside.clone())) {
-            // What memory holds of a file that could not be written is no longer what the disk
-            // holds, and no second attempt would be told.
-            for stored in objects().filter(|stored| stored.new) {
-                session::remove(&self.object(&stored.known.digest))?;
-            }
-            return Err(error);
-        }
-        let result = self.result(&key);
-        fs::rename(&aside, &result).at("write", &result)?;
-        // From here on the result is there.
-        sync(&[self.results()])?;
+        let new = objects().filter(|stored| stored.new).map(|stored| stored.known.digest);
+        self.make_visible(&aside, &key, objects().map(|stored| stored.known.digest), new)?;
 
         let table = self.object_table(&manifest.outputs.digest());
         let files = files.into_iter().map(|stored| stored.known).collect();
@@ -95,6 +85,30 @@ impl Store {
             }
         }
         Ok(manifest)
+    }
+
+    /// Brings the objects of a result and its manifest, written `aside`, to the disk, and only then
+    /// renames the manifest into place: from there on the result is there.
+    ///
+    /// When the disk refuses, the objects that are `new` are removed: what memory holds of a file
+    /// that could not be written is no longer what the disk holds, and no second attempt would be
+    /// told.
+    pub(crate) fn make_visible(
+        &self,
+        aside: &Path,
+        key: &Key,
+        objects: impl Iterator<Item = Digest>,
+        new: impl Iterator<Item = Digest>,
+    ) -> Result<(), StoreError> {
+        if let Err(error) = self.sync_objects(objects, Some(aside.to_owned())) {
+            for digest in new {
+                session::remove(&self.object(&digest))?;
+            }
+            return Err(error);
+        }
+        let result = self.result(key);
+        fs::rename(aside, &result).at("write", &result)?;
+        sync(&[self.results()])
     }
 
     fn store_files(&self, pending: &Pending) -> Result<Vec<Stored>, StoreError> {

@@ -12,6 +12,26 @@ const SMALL: u64 = 256 << 10;
 /// How much of a larger file is read and then digested, on all threads, at a time.
 const PIECE: usize = 4 << 20;
 
+/// Digests bytes that come piece by piece.
+#[derive(Debug, Default)]
+pub(crate) struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// Takes the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        if bytes.len() > SMALL as usize {
+            self.0.update_rayon(bytes);
+        } else {
+            self.0.update(bytes);
+        }
+    }
+
+    /// Returns the digest of all bytes so far.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
 /// The BLAKE3 digest of some bytes; written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -20,13 +40,9 @@ impl Digest {
     /// Returns the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        if bytes.len() > SMALL as usize {
-            hasher.update_rayon(bytes);
-        } else {
-            hasher.update(bytes);
-        }
-        Self(*hasher.finalize().as_bytes())
+        let mut hasher = Hasher::default();
+        hasher.update(bytes);
+        hasher.digest()
     }
 
     /// Returns the digest of what is left to read in `file`, and how many bytes that was.
@@ -36,7 +52,7 @@ impl Digest {
     /// When the file cannot be read.
     pub fn of_file(file: &mut File) -> io::Result<(Self, u64)> {
         let length = file.metadata()?.len();
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = Hasher::default();
         let capacity = if length <= SMALL { length as usize + 1 } else { PIECE };
         let mut buffer = Vec::with_capacity(capacity);
         let mut total = 0;
@@ -44,13 +60,9 @@ impl Digest {
             buffer.clear();
             let read = file.take(capacity as u64).read_to_end(&mut buffer)?;
             total += read as u64;
-            if read > SMALL as usize {
-                hasher.update_rayon(&buffer);
-            } else {
-                hasher.update(&buffer);
-            }
+            hasher.update(&buffer);
             if read < capacity {
-                return Ok((Self(*hasher.finalize().as_bytes()), total));
+                return Ok((hasher.digest(), total));
             }
         }
     }

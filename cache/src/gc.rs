@@ -10,8 +10,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use crate::digest::Digest;
 use crate::error::{At, StoreError};
 use crate::file_table::FileTable;
@@ -171,19 +169,7 @@ impl Live {
         self.listings.insert(manifest.outputs.digest());
         self.objects.extend(manifest.outputs.iter().map(|(_, entry)| entry.digest));
         self.objects.extend(manifest.log);
-        for (_, text) in manifest.fingerprint.iter() {
-            self.objects.extend(text.parse::<Digest>());
-        }
-        self.mention(&manifest.facts);
-    }
-
-    fn mention(&mut self, value: &Value) {
-        match value {
-            Value::String(text) => self.objects.extend(text.parse::<Digest>()),
-            Value::Array(values) => values.iter().for_each(|value| self.mention(value)),
-            Value::Object(map) => map.values().for_each(|value| self.mention(value)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
+        self.objects.extend(manifest.mentions());
     }
 }
 

@@ -17,6 +17,9 @@
 //! | `v1/lock` | locked, shared, by each process that uses the store; alone, to collect garbage |
 //! | `latest/<pipeline>/<step>` | link to the tree of the last result; `<step>.json`, to its manifest |
 //!
+//! A remote has `v1/objects/` and `v1/results/` by the same names and with the same bytes; a
+//! [`Parcel`] says what of them belongs to a result, [`Outgoing`] and [`Incoming`] carry a file.
+//!
 //! Another layout would be another `v2/`. Nothing is ever changed in place: a file is written aside,
 //! brought to the disk, and renamed.
 
@@ -27,12 +30,15 @@ mod error;
 mod file_table;
 mod fingerprint;
 mod gc;
+mod incoming;
 mod known;
 mod latest;
 mod listing;
 mod lock;
 mod manifest;
 mod object;
+mod outgoing;
+mod parcel;
 mod pending;
 mod scan;
 mod session;
@@ -47,10 +53,13 @@ pub use digest::{Digest, NotADigest};
 pub use error::StoreError;
 pub use fingerprint::{Difference, Fingerprint, Key};
 pub use gc::{GcOptions, GcReport};
+pub use incoming::{Held, Incoming, NotReceived};
 pub use latest::Latest;
 pub use listing::{Change, FileEntry, InvalidListing, Listing};
 pub use lock::KeyLock;
 pub use manifest::{Manifest, Record};
+pub use outgoing::Outgoing;
+pub use parcel::{BrokenManifest, Content, Parcel};
 pub use pending::Pending;
 pub use size::{Class, Sizes};
 pub use store::{Lookup, Store};

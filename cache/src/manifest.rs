@@ -1,8 +1,9 @@
 //! The record of a result: what it depends on, and what it consists of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::fingerprint::{Fingerprint, Key};
@@ -61,6 +62,26 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(text).ok()?;
         (manifest.key == *key && manifest.fingerprint.key() == *key).then_some(manifest)
+    }
+
+    /// Returns the digests that the fingerprint and the facts mention. What they are the digests of,
+    /// a listing for example, may be stored or not.
+    pub(crate) fn mentions(&self) -> BTreeSet<Digest> {
+        let mut found = BTreeSet::new();
+        for (_, text) in self.fingerprint.iter() {
+            found.extend(text.parse::<Digest>());
+        }
+        mentioned(&self.facts, &mut found);
+        found
+    }
+}
+
+fn mentioned(value: &Value, found: &mut BTreeSet<Digest>) {
+    match value {
+        Value::String(text) => found.extend(text.parse::<Digest>()),
+        Value::Array(values) => values.iter().for_each(|value| mentioned(value, found)),
+        Value::Object(map) => map.values().for_each(|value| mentioned(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
