@@ -48,7 +48,11 @@ pub(crate) struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// Looks at a step whose needs all have their results.
     pub(crate) fn check(&self, id: StepId, results: &Results) -> Result<Checked, Unknown> {
-        let basis = basis(self.plan, id, results, self.store, self.root)?;
+        let made = |need: StepId| {
+            let made = results.get(&need).expect("a step is looked at after those it needs");
+            made.manifest.outputs.clone()
+        };
+        let basis = basis(self.plan, id, &made, self.store, self.root)?;
         let mut damaged = Vec::new();
         if !self.forced.contains(&id) {
             match self.find(&basis, &mut damaged)? {

@@ -58,6 +58,21 @@ const TOP: &[Key] = &[
         about: "Values that steps use as \"${params.NAME}\".",
         value: || json!({"type": "object"}),
     },
+    Key {
+        name: "remote",
+        about: "Where results are shared: looked for before a step runs, and sent with `push`.",
+        value: || {
+            json!({
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["url"],
+                "properties": {
+                    "url": {"type": "string", "pattern": "^(s3|gs|az|file)://"},
+                    "push": {"type": "boolean"},
+                },
+            })
+        },
+    },
 ];
 
 /// Returns the schema of a pipeline file whose steps are of these kinds (draft 7, which every

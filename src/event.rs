@@ -110,6 +110,80 @@ pub enum Event {
         /// The most memory it used.
         peak_memory_bytes: u64,
     },
+    /// The result of a step is in the remote, and its files come.
+    Fetching {
+        /// The step.
+        step: String,
+        /// The size of its files; what is here already counts as come.
+        bytes: u64,
+    },
+    /// The result of a step came from the remote and is stored.
+    Fetched {
+        /// The step.
+        step: String,
+        /// What came.
+        #[serde(flatten)]
+        result: StepResult,
+        /// How many files were not here before.
+        carried_files: usize,
+        /// Their size.
+        carried_bytes: u64,
+        /// From start to end.
+        seconds: f64,
+    },
+    /// The result of a step is sent to the remote.
+    Sending {
+        /// The step.
+        step: String,
+        /// The size of its files; what is there already counts as sent.
+        bytes: u64,
+    },
+    /// The result of a step is in the remote now.
+    Sent {
+        /// The step.
+        step: String,
+        /// What was sent.
+        #[serde(flatten)]
+        result: StepResult,
+        /// How many files were not there before.
+        carried_files: usize,
+        /// Their size.
+        carried_bytes: u64,
+        /// From start to end.
+        seconds: f64,
+    },
+    /// The remote had the result of a step already.
+    Present {
+        /// The step.
+        step: String,
+        /// What is there.
+        #[serde(flatten)]
+        result: StepResult,
+    },
+    /// The result of a step was to be sent or fetched, and was not.
+    NotShared {
+        /// The step.
+        step: String,
+        /// Why.
+        message: String,
+    },
+    /// A push or a pull is over; always last.
+    Shared {
+        /// The remote.
+        remote: String,
+        /// How many results came.
+        fetched: usize,
+        /// How many were sent.
+        sent: usize,
+        /// How many were there already.
+        present: usize,
+        /// How many were not carried, though they were wanted.
+        left: usize,
+        /// The size of all that was carried.
+        bytes: u64,
+        /// From begin to end.
+        seconds: f64,
+    },
     /// A step failed.
     Failed {
         /// The step.
@@ -144,6 +218,8 @@ pub enum Event {
     End {
         /// How many results were there.
         fresh: usize,
+        /// How many results came from the remote.
+        fetched: usize,
         /// How many steps ran.
         ran: usize,
         /// How many failed.

@@ -19,13 +19,18 @@ use crate::freshness::Unknown;
 use crate::lock::Lock;
 use crate::plan::{Plan, StepId};
 use crate::process::Workers;
+use crate::remote::{Load, Remote};
 use crate::sandbox;
 use crate::scheduler::{Limits, Node, Outcome, Scheduler, Task};
+use crate::sharing::{Looked, look, push_made};
 
 /// How often the keyboard and the clock are looked at while steps run.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a step may take to save what it can after it was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How many results may be looked for in a remote at once.
+const REMOTE_CHECKS: usize = 16;
 
 /// What to run, and how.
 pub struct Options<'a> {
@@ -47,6 +52,12 @@ pub struct Options<'a> {
     pub sandbox: Option<sandbox::Mode>,
     /// What the results have to be; a step whose result is another fails.
     pub locked: Option<&'a Lock>,
+    /// Where results are looked for before a step runs.
+    pub remote: Option<&'a Remote>,
+    /// Whether what was made is sent there at the end.
+    pub push: bool,
+    /// What is to be told when the run begins.
+    pub notices: Vec<String>,
     /// Set from outside to stop: once to let steps save what they can, again to kill them.
     pub interrupt: &'a AtomicBool,
 }
@@ -56,6 +67,8 @@ pub struct Options<'a> {
 pub struct Summary {
     /// How many results were there.
     pub fresh: usize,
+    /// How many results came from the remote.
+    pub fetched: usize,
     /// How many steps ran.
     pub ran: usize,
     /// How many failed.
@@ -122,7 +135,10 @@ fn nodes(plan: &Plan, options: &Options<'_>) -> Vec<Node> {
 }
 
 fn limits(options: &Options<'_>) -> Limits {
-    Limits { jobs: options.jobs, gpu: options.jobs, checks: options.jobs.max(2) * 2 }
+    let checks = options.jobs.max(2) * 2;
+    // A remote is mostly waited for.
+    let checks = if options.remote.is_some() { checks.max(REMOTE_CHECKS) } else { checks };
+    Limits { jobs: options.jobs, gpu: options.jobs, checks }
 }
 
 /// What the threads of a run share.
@@ -136,6 +152,7 @@ struct Shared {
 enum Told {
     Event(Event),
     Checked(StepId, Result<Checked, Unknown>),
+    Fetched(StepId, Made, Load, f64),
     Ended(StepId, Ended),
     Panicked(Box<dyn Any + Send>),
 }
@@ -177,9 +194,8 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             jobs: self.options.jobs,
             store: self.around.store.root().to_owned(),
         });
-        if let Some(message) = self.notice.take() {
-            self.observer.event(&Event::Notice { message });
-        }
+        let notices = self.notice.take().into_iter().chain(self.options.notices.iter().cloned());
+        notices.for_each(|message| self.observer.event(&Event::Notice { message }));
         while !self.scheduler.is_done() {
             if let Some(task) = self.scheduler.next() {
                 match task {
@@ -198,9 +214,18 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             self.tell_settled();
         }
         // What a thread said before its last word has been heard; nothing can be left.
-        let Summary { fresh, ran, failed, skipped, cancelled, .. } = self.summary;
+        self.push();
+        let Summary { fresh, fetched, ran, failed, skipped, cancelled, .. } = self.summary;
         let seconds = self.begin.elapsed().as_secs_f64();
-        self.observer.event(&Event::End { fresh, ran, failed, skipped, cancelled, seconds });
+        self.observer.event(&Event::End {
+            fresh,
+            fetched,
+            ran,
+            failed,
+            skipped,
+            cancelled,
+            seconds,
+        });
         Ok(self.summary)
     }
 
@@ -210,15 +235,22 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
 
     /// Looks whether a result is there; in a thread when much may have to be read.
     fn check(&mut self, id: StepId) {
-        let outside =
-            self.around.plan.step(id).reads.iter().any(|read| read.source.step().is_none());
-        if outside {
+        let reads = &self.around.plan.step(id).reads;
+        let outside = reads.iter().any(|read| read.source.step().is_none());
+        let remote = self.options.remote.filter(|_| !self.options.forced.contains(&id));
+        if outside || remote.is_some() {
             // Of a hundred thousand results it takes along the few that it looks at.
             let needs = self.around.plan.upstream(id);
             let made = |need: StepId| Some((need, self.results.get(&need)?.clone()));
             let results: Results = needs.into_iter().filter_map(made).collect();
-            let around = self.around;
-            self.spawn(move |_| Told::Checked(id, around.check(id, &results)));
+            let (around, shared) = (self.around, self.shared);
+            self.spawn(move |sender| {
+                let checked = around.check(id, &results);
+                match remote {
+                    Some(remote) => look_far(around, id, checked, remote, shared, sender),
+                    None => Told::Checked(id, checked),
+                }
+            });
         } else {
             let checked = self.around.check(id, &self.results);
             self.hear(Told::Checked(id, checked));
@@ -258,11 +290,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         let sandbox = step.sandbox.mode(self.options.sandbox);
         let (around, shared) = (self.around, self.shared);
         self.spawn(move |sender| {
-            let sender = std::sync::Mutex::new(sender.clone());
-            let tell = |event| {
-                let sender = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                sender.send(Told::Event(event)).ok();
-            };
+            let tell = |event| drop(sender.send(Told::Event(event)));
             let attempt = Attempt {
                 around,
                 id,
@@ -325,6 +353,12 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 self.stale[id.0] = Some(stale);
                 self.scheduler.checked(id.0, false);
             }
+            Told::Fetched(id, made, load, seconds) => {
+                if self.take(id, &made) {
+                    self.fetched(id, &made, load, seconds);
+                    self.scheduler.checked(id.0, true);
+                }
+            }
             Told::Checked(id, Err(unknown)) => {
                 self.failed(id, Failed { message: unknown.to_string(), ..Failed::default() });
             }
@@ -382,6 +416,14 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         true
     }
 
+    fn fetched(&mut self, id: StepId, made: &Made, load: Load, seconds: f64) {
+        self.summary.fetched += 1;
+        let (step, result) = (self.name(id), self.result(id, made));
+        let Load { files: carried_files, bytes: carried_bytes } = load;
+        let event = Event::Fetched { step, result, carried_files, carried_bytes, seconds };
+        self.observer.event(&event);
+    }
+
     fn ran(&mut self, id: StepId, ran: Ran) {
         if !self.take(id, &ran.made) {
             return;
@@ -420,6 +462,18 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         }
     }
 
+    /// Sends what was made to the remote, if that was asked for.
+    fn push(&mut self) {
+        let wanted = self.options.push && !self.summary.interrupted;
+        let Some(remote) = self.options.remote.filter(|_| wanted) else { return };
+        let interrupt = self.options.interrupt;
+        let ids = self.around.plan.order().iter();
+        let made = ids.filter_map(|id| Some((*id, self.results.get(id)?.manifest.key)));
+        let made: Vec<_> = made.collect();
+        let interrupted = push_made(&self.around, &made, remote, interrupt, self.observer);
+        self.summary.interrupted |= interrupted;
+    }
+
     fn tell_settled(&mut self) {
         for (step, outcome) in self.scheduler.settled() {
             self.settled(StepId(step), outcome);
@@ -452,6 +506,9 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         };
         self.summary.interrupted = true;
         self.shared.cancelled.store(true, Ordering::SeqCst);
+        if let Some(remote) = self.options.remote {
+            remote.stop();
+        }
         self.scheduler.cancel();
         self.observer.event(&Event::Stopping { at_once });
         if at_once {
@@ -461,5 +518,27 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             self.stop = Stop::Gently(Instant::now());
             self.shared.workers.stop();
         }
+    }
+}
+
+/// Looks in the remote for a result that is not here.
+fn look_far(
+    around: Surroundings<'_>,
+    id: StepId,
+    checked: Result<Checked, Unknown>,
+    remote: &Remote,
+    shared: &Shared,
+    sender: &Sender<Told>,
+) -> Told {
+    let Ok(Checked::Stale(stale)) = checked else { return Told::Checked(id, checked) };
+    let begun = Instant::now();
+    let tell = |event| drop(sender.send(Told::Event(event)));
+    match look(&around, id, &stale.basis, remote, &shared.cancelled, &tell) {
+        Ok(Looked::Fetched(made, load)) => {
+            Told::Fetched(id, made, load, begun.elapsed().as_secs_f64())
+        }
+        Ok(Looked::Fresh(made)) => Told::Checked(id, Ok(Checked::Fresh(made))),
+        Ok(Looked::Nothing) => Told::Checked(id, Ok(Checked::Stale(stale))),
+        Err(error) => Told::Checked(id, Err(error.into())),
     }
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use cache::{Fingerprint, Listing, Store, StoreError};
 use serde_json::Value;
 
-use crate::check::Results;
 use crate::pipeline::Step;
 use crate::plan::{Plan, StepId};
 
@@ -51,11 +50,11 @@ fn some(names: &[String]) -> String {
     }
 }
 
-/// Works out what a step depends on. Every step it needs has its result in `results`.
+/// Works out what a step depends on. `made` tells the files of the result of each step it needs.
 pub(crate) fn basis(
     plan: &Plan,
     id: StepId,
-    results: &Results,
+    made: &dyn Fn(StepId) -> Listing,
     store: &Store,
     root: &Path,
 ) -> Result<Basis, Unknown> {
@@ -64,8 +63,7 @@ pub(crate) fn basis(
         Basis { fingerprint: declared(step), listings: Vec::new(), outside: Vec::new() };
     let result = |name: &str| {
         let id = plan.find(name).expect("a plan has every step that is mentioned");
-        let made = results.get(&id).expect("a step is looked at after those it needs");
-        &made.manifest.outputs
+        made(id)
     };
     for (input, steps) in &step.inputs {
         for (index, name) in steps.iter().enumerate() {
@@ -73,7 +71,7 @@ pub(crate) fn basis(
                 1 => format!("input.{input}"),
                 _ => format!("input.{input}.{index}"),
             };
-            basis.add(entry, result(name).clone());
+            basis.add(entry, result(name));
         }
     }
     for read in &step.reads {
@@ -93,7 +91,7 @@ pub(crate) fn basis(
                         step: name.to_owned(),
                         path: rest.to_owned(),
                         parameter: read.parameter.clone(),
-                        holds: top_level(whole),
+                        holds: top_level(&whole),
                     });
                 }
                 basis.add(entry, listing);

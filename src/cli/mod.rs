@@ -12,7 +12,10 @@ mod metrics;
 mod paint;
 mod plan;
 mod problems;
+mod pull;
+mod push;
 mod quantity;
+mod remote;
 mod report;
 mod run;
 mod schema;
@@ -83,6 +86,8 @@ enum Command {
     Show(show::Show),
     Metrics(metrics::Metrics),
     Lock(lock::Lock),
+    Push(push::Push),
+    Pull(pull::Pull),
     Store(store::Store),
     /// Tell every problem of pipeline files; nothing runs
     Check(check::Arguments),
@@ -210,6 +215,8 @@ impl Command {
             Self::Show(command) => command.run(global),
             Self::Metrics(command) => command.run(global),
             Self::Lock(command) => command.run(global),
+            Self::Push(command) => command.run(global),
+            Self::Pull(command) => command.run(global),
             Self::Store(command) => command.run(global),
             Self::Check(arguments) => check::run(arguments, global),
             Self::Graph(arguments) => graph::run(arguments),
@@ -232,6 +239,10 @@ pub(crate) fn complain(message: &str) {
     writeln!(io::stderr(), "pipe: {message}").ok();
 }
 
+/// The crates that talk to remotes, whose own logs show what is sent.
+const TALKATIVE: [&str; 7] =
+    ["h2", "hyper", "hyper_util", "object_store", "reqwest", "rustls", "tower"];
+
 /// Sends the log of the engine to the terminal: warnings, more with `-v`, or as PIPE_LOG says.
 ///
 /// The log of a worker is kept as a file, so it has times and no colours.
@@ -243,8 +254,10 @@ fn start_log(arguments: &Arguments) {
         _ => "pipe=debug,cache=debug,info",
     };
     let filter = std::env::var("PIPE_LOG").unwrap_or_else(|_| default.to_owned());
+    // Whoever asks for everything does not ask for what shows credentials: headers and keys.
+    let silent = TALKATIVE.iter().map(|name| format!(",{name}=warn")).collect::<String>();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+        .with_env_filter(EnvFilter::new(filter + &silent))
         .with_writer(io::stderr)
         .with_target(!worker)
         .with_ansi(!worker && colour_wanted(&io::stderr()));

@@ -1,24 +1,17 @@
 //! `pipe run`: brings steps up to date.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
-use anyhow::Context as _;
-use pipe::StepId;
-use pipe::event::Observer;
 use pipe::executor::{self, Options};
+use pipe::remote::Remote;
 use pipe::sandbox::Mode;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use pipe::{SharedAt, StepId};
 use stages::DeviceChoice;
 
-use super::paint::Paint;
-use super::report::{Json, Lines, Plain, Terminal};
 use super::target::{Opened, Target};
-use super::{FAILED, Failure, Global, INTERRUPTED, SUCCESS, USAGE, complain};
+use super::{FAILED, Failure, Global, INTERRUPTED, SUCCESS, USAGE, complain, remote, report};
 
 /// Brings the steps of a pipeline up to date
 ///
@@ -60,6 +53,15 @@ pub(crate) struct Run {
     /// any result that is not the one in it
     #[arg(long)]
     locked: bool,
+    /// Look for results there before running a step [default: `url` of `[remote]` in the file]
+    #[arg(long, value_name = "URL")]
+    remote: Option<String>,
+    /// Leave the remote alone that the file names
+    #[arg(long, conflicts_with_all = ["remote", "push"])]
+    no_remote: bool,
+    /// Send results to the remote after the run [default: as `push` of `[remote]` says, or not]
+    #[arg(long, conflicts_with = "dry_run")]
+    push: bool,
     /// Write events as JSON lines to standard output
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
@@ -84,12 +86,12 @@ impl Run {
             return super::plan::print(&opened, &selected, &forced);
         }
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        let interrupt = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, interrupt.clone())
-                .context("cannot listen for signals")?;
-        }
-        let mut observer = self.observer(global, &opened, &selected);
+        let interrupt = remote::interrupt()?;
+        let goals = goals(&opened, &selected);
+        let mut observer = report::observer(self.json, global, &self.target, goals);
+        let shared = opened.plan.pipeline.shared.as_ref();
+        let mut notices = Vec::new();
+        let remote = self.open_remote(shared, &mut notices)?;
         let options = Options {
             root: &opened.project.root,
             selected,
@@ -100,6 +102,9 @@ impl Run {
             keep_going: self.keep_going,
             sandbox: self.sandbox,
             locked: lock.as_ref(),
+            remote: remote.as_ref(),
+            push: self.push || shared.is_some_and(|shared| shared.push),
+            notices,
             interrupt: &interrupt,
         };
         match executor::run(&opened.plan, &opened.store, &options, &mut *observer) {
@@ -138,26 +143,38 @@ impl Run {
         Ok(forced)
     }
 
-    fn observer(
+    /// Opens the remote, if there is one; a run goes on without one that cannot be opened.
+    fn open_remote(
         &self,
-        global: &Global,
-        opened: &Opened,
-        selected: &BTreeSet<StepId>,
-    ) -> Box<dyn Observer> {
-        if self.json {
-            return Box::new(Json::new(io::BufWriter::new(io::stdout())));
+        shared: Option<&SharedAt>,
+        notices: &mut Vec<String>,
+    ) -> Result<Option<Remote>, Failure> {
+        if self.no_remote {
+            return Ok(None);
         }
-        let plan = &opened.plan;
-        let is_goal =
-            |id: &&StepId| !plan.downstream(**id).iter().any(|after| selected.contains(after));
-        let goals = selected.iter().filter(is_goal).map(|&id| plan.step(id).name.clone()).collect();
-        let lines = Lines::new(Paint::of(&io::stderr()), self.target.shown(), goals)
-            .volume(global.verbose > 0, global.quiet);
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        if io::stderr().is_terminal() && !dumb {
-            Box::new(Terminal::new(lines))
-        } else {
-            Box::new(Plain::new(io::stderr(), lines))
-        }
+        let Some(address) = remote::address(self.remote.as_deref(), shared)? else {
+            if self.push {
+                let help = "add `--remote URL`, or `[remote]` with `url = …` to the file";
+                return Err(Failure::Usage(format!("--push: there is no remote\n  help: {help}")));
+            }
+            return Ok(None);
+        };
+        let push = self.push || shared.is_some_and(|shared| shared.push);
+        let made = if push { Remote::make(&address) } else { Ok(()) };
+        Ok(match made.and_then(|()| Remote::open(&address)) {
+            Ok(remote) => Some(remote),
+            Err(failure) => {
+                notices.push(format!("{failure}; the run goes on without the remote"));
+                None
+            }
+        })
     }
+}
+
+/// The steps whose results nothing else needs that was selected.
+fn goals(opened: &Opened, selected: &BTreeSet<StepId>) -> Vec<String> {
+    let plan = &opened.plan;
+    let is_goal =
+        |id: &&StepId| !plan.downstream(**id).iter().any(|after| selected.contains(after));
+    selected.iter().filter(is_goal).map(|&id| plan.step(id).name.clone()).collect()
 }

@@ -18,6 +18,7 @@ mod read;
 #[cfg(test)]
 mod sample;
 mod setting;
+mod shared;
 mod step;
 mod substitute;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::problem::{Place, Problems};
 use crate::sandbox::Sandbox;
 use findings::Findings;
 use merge::Schemas;
+pub use shared::SharedAt;
 
 /// What a pipeline file says: named steps.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Pipeline {
     pub path: PathBuf,
     /// The steps, in the order of the file (those of the file it extends first).
     pub steps: Vec<Step>,
+    /// Where its results are shared; no part of any key.
+    pub shared: Option<SharedAt>,
 }
 
 /// One stage of a pipeline: a kind, its parameters, its inputs.
@@ -128,13 +132,14 @@ impl Pipeline {
             }
         }
         params::resolve(&mut pipeline, &mut findings);
+        let shared = shared::take_remote(&mut pipeline, &mut findings);
         let steps = step::read_steps(pipeline, around, &mut schemas, &mut findings);
         for problem in crate::plan::loops_of(&steps) {
             findings.add_placed(problem);
         }
         findings.finish()?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, path: path.to_owned(), steps })
+        Ok(Self { name, path: path.to_owned(), steps, shared })
     }
 }
 

@@ -14,6 +14,7 @@ mod project;
 mod reading;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod sharing;
 mod starting;
 mod stopping;
 mod structure;

@@ -81,6 +81,14 @@ fn unsafe_code_stays_in_the_kernels() {
 }
 
 #[test]
+fn futures_stay_in_the_client_of_remotes() {
+    check(|path, text| {
+        let allowed = path.ends_with("src/remote/client.rs") || path.ends_with("structure.rs");
+        (!allowed && text.contains(".await")).then(|| "waits for a future".to_owned())
+    });
+}
+
+#[test]
 fn the_leaves_know_nothing_of_each_other() {
     let dependencies = |manifest: &str| {
         let text = fs::read_to_string(root().join(manifest)).expect("the manifest is readable");

@@ -81,6 +81,46 @@ impl Lines {
                 self.results.insert(step.clone(), result.clone());
                 self.unless_quiet(vec![self.step(&paint.dim("·"), step, &paint.dim("fresh"), None)])
             }
+            Event::Fetched { step, result, carried_bytes, seconds, .. } => {
+                self.results.insert(step.clone(), result.clone());
+                self.unless_quiet(vec![self.carried(
+                    "↓",
+                    step,
+                    "fetched",
+                    *carried_bytes,
+                    *seconds,
+                )])
+            }
+            Event::Sent { step, carried_bytes, seconds, .. } => {
+                self.unless_quiet(vec![self.carried("↑", step, "sent", *carried_bytes, *seconds)])
+            }
+            Event::Present { step, .. } => {
+                let there = paint.dim("there already");
+                self.unless_quiet(vec![self.step(&paint.dim("·"), step, &there, None)])
+            }
+            Event::NotShared { step, message } => {
+                let mut lines =
+                    vec![self.step(&paint.bad("✗"), step, &paint.bad("left out"), None)];
+                lines.extend(message.lines().map(|line| format!("      {line}")));
+                lines
+            }
+            Event::Shared { remote, fetched, sent, present, left, bytes, seconds } => {
+                let counts = [
+                    (*fetched, "fetched"),
+                    (*sent, "sent"),
+                    (*present, "there already"),
+                    (*left, "left out"),
+                ];
+                let counts = counts.iter().filter(|(count, _)| *count > 0);
+                let counts: Vec<_> =
+                    counts.map(|(count, word)| format!("{count} {word}")).collect();
+                let counts =
+                    if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+                let counts = if *left > 0 { paint.bad(&counts) } else { paint.good(&counts) };
+                let (size, time) = (quantity::bytes(*bytes), quantity::seconds(*seconds));
+                let lines = vec![String::new(), format!("  {counts}; {size} in {time}, {remote}")];
+                self.unless_quiet(lines)
+            }
             Event::Waiting { step } => {
                 let note = format!("{step} is being made by another run; waiting for it");
                 self.unless_quiet(vec![format!("  {} {note}", paint.dim("·"))])
@@ -116,12 +156,16 @@ impl Lines {
                 };
                 vec![format!("  {} {note}", paint.odd("!"))]
             }
-            Event::End { fresh, ran, failed, skipped, cancelled, seconds } => {
-                let counts = [*failed, *ran, *fresh, *skipped, *cancelled];
+            Event::End { fresh, fetched, ran, failed, skipped, cancelled, seconds } => {
+                let counts = [*failed, *ran, *fetched, *fresh, *skipped, *cancelled];
                 let lines = self.closing(counts, *seconds);
                 self.unless_quiet(lines)
             }
-            Event::Started { .. } | Event::Progress { .. } | Event::Measure { .. } => Vec::new(),
+            Event::Started { .. }
+            | Event::Progress { .. }
+            | Event::Measure { .. }
+            | Event::Fetching { .. }
+            | Event::Sending { .. } => Vec::new(),
         }
     }
 
@@ -135,6 +179,12 @@ impl Lines {
             Some(time) => format!("{line} {}", quantity::seconds(time)),
             None => line,
         }
+    }
+
+    fn carried(&self, symbol: &str, step: &str, status: &str, bytes: u64, seconds: f64) -> String {
+        let paint = self.paint;
+        let line = self.step(&paint.good(symbol), step, &paint.good(status), Some(seconds));
+        format!("{line}  {}", paint.dim(&quantity::bytes(bytes)))
     }
 
     fn below(&self, text: &str) -> String {
@@ -175,9 +225,9 @@ impl Lines {
         lines
     }
 
-    fn closing(&self, counts: [usize; 5], seconds: f64) -> Vec<String> {
+    fn closing(&self, counts: [usize; 6], seconds: f64) -> Vec<String> {
         let paint = self.paint;
-        let [failed, ran, _, skipped, cancelled] = counts;
+        let [failed, ran, fetched, _, skipped, cancelled] = counts;
         let mut lines = vec![String::new()];
         let measured = self.order.iter().filter_map(|step| {
             let measures = &self.results.get(step)?.measures;
@@ -190,11 +240,11 @@ impl Lines {
         let total: usize = counts.iter().sum();
         let time = quantity::seconds(seconds);
         let up_to_date = failed + skipped + cancelled == 0;
-        if up_to_date && ran == 0 {
+        if up_to_date && ran + fetched == 0 {
             let all = format!("{} up to date", quantity::count(total, "step"));
             lines.push(format!("  {} in {time}", paint.good(&all)));
         } else {
-            let words = ["failed", "ran", "fresh", "skipped", "stopped"];
+            let words = ["failed", "ran", "fetched", "fresh", "skipped", "stopped"];
             let parts: Vec<String> = counts
                 .iter()
                 .zip(words)

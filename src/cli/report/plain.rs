@@ -8,6 +8,7 @@ use pipe::event::{Event, Observer};
 
 use super::lines::Lines;
 use super::pace::Pace;
+use super::{amount, speed};
 use crate::cli::quantity;
 
 /// How often a running step says how far it is.
@@ -44,12 +45,9 @@ impl<W: Write> Plain<W> {
             return;
         }
         running.told = now;
-        let mut text = match total {
-            0 => format!("{done} {unit}"),
-            _ => format!("{done}/{total} {unit}"),
-        };
+        let mut text = amount(done, total, unit);
         if let Some(rate) = running.pace.rate() {
-            text.push_str(&format!(", {}/s", quantity::figure(rate)));
+            text.push_str(&format!(", {}", speed(rate, unit)));
         }
         if let Some(left) = running.pace.left(total, now) {
             text.push_str(&format!(", {} left", quantity::whole_seconds(left)));
@@ -76,6 +74,10 @@ impl<W: Write> Observer for Plain<W> {
                     let line = format!("    {}  started{again}", self.lines.padded(step));
                     self.write(&line);
                 }
+            }
+            Event::Fetching { step, .. } | Event::Sending { step, .. } => {
+                let running = Running { told: Instant::now(), pace: Pace::default() };
+                self.running.insert(step.clone(), running);
             }
             Event::Progress { step, done, total, unit, note } if !self.lines.is_quiet() => {
                 self.progress(step, *done, *total, unit, note);

@@ -8,6 +8,7 @@ use pipe::event::{Event, Observer};
 
 use super::lines::Lines;
 use super::pace::Pace;
+use super::{amount, speed};
 use crate::cli::quantity;
 
 /// How many characters a bar has.
@@ -34,12 +35,12 @@ impl Terminal {
         Self { screen: MultiProgress::new(), lines, running: BTreeMap::new() }
     }
 
-    fn start(&mut self, step: &str, resumes: bool) {
+    fn start(&mut self, step: &str, message: &'static str) {
         let style = ProgressStyle::with_template("  {spinner:.cyan} {prefix}  {wide_msg}");
         let bar = self.screen.add(ProgressBar::no_length());
         bar.set_style(style.expect("the template is well formed").tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         bar.set_prefix(self.lines.padded(step));
-        bar.set_message(if resumes { "going on where it stopped" } else { "starting" });
+        bar.set_message(message);
         let running = Running { bar, since: Instant::now(), pace: Pace::default(), progress: None };
         self.running.insert(step.to_owned(), running);
     }
@@ -62,15 +63,13 @@ impl Running {
         };
         let mut parts = Vec::new();
         if *total > 0 {
-            let filled = (done * BAR / total).min(BAR) as usize;
+            let filled = (done.saturating_mul(BAR) / total).min(BAR) as usize;
             let rest = paint.dim(&"─".repeat(BAR as usize - filled));
             parts.push(format!("{}{rest}", "━".repeat(filled)));
-            parts.push(format!("{done}/{total} {unit}"));
-        } else {
-            parts.push(format!("{done} {unit}"));
         }
+        parts.push(amount(*done, *total, unit));
         if let Some(rate) = self.pace.rate() {
-            parts.push(paint.dim(&format!("{}/s", quantity::figure(rate))));
+            parts.push(paint.dim(&speed(rate, unit)));
         }
         if let Some(left) = self.pace.left(*total, now) {
             parts.push(paint.dim(&format!("{} left", quantity::whole_seconds(left.round()))));
@@ -86,8 +85,10 @@ impl Observer for Terminal {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Started { step, resumes, .. } if !self.lines.is_quiet() => {
-                self.start(step, *resumes);
+                self.start(step, if *resumes { "going on where it stopped" } else { "starting" });
             }
+            Event::Fetching { step, .. } if !self.lines.is_quiet() => self.start(step, "fetching"),
+            Event::Sending { step, .. } if !self.lines.is_quiet() => self.start(step, "sending"),
             Event::Progress { step, done, total, unit, note } => {
                 if let Some(running) = self.running.get_mut(step) {
                     running.pace.note(Instant::now(), *done, unit);
@@ -97,6 +98,9 @@ impl Observer for Terminal {
             Event::Fresh { step, .. }
             | Event::Ran { step, .. }
             | Event::Failed { step, .. }
+            | Event::Fetched { step, .. }
+            | Event::Sent { step, .. }
+            | Event::NotShared { step, .. }
             | Event::Cancelled { step } => self.stop(step),
             _ => {}
         }
