@@ -27,6 +27,11 @@ crash kills="100":
 faults times="1000":
     PIPE_FAULTS={{times}} PIPE_CRASH_KILLS={{times}} cargo test --test it -- faults crash --nocapture
 
+# Share results through a real S3 server (pip install 'moto[server,s3]' boto3), damage them, kill it.
+check-s3:
+    cargo build
+    scripts/check-s3
+
 # Compare speed and correctness with other runners; those on the PATH take part.
 bench-runners *arguments:
     cargo build --release
