@@ -74,3 +74,10 @@ pub(super) fn hold(opened: &Opened, selected: &BTreeSet<StepId>) -> Result<lock:
     lock.check(plan, selected, Some(Data { store, root: &project.root }))?;
     Ok(lock)
 }
+
+/// Reads the lock file and makes sure that it still describes the pipeline file, whatever the data is.
+pub(super) fn read(opened: &Opened, selected: &BTreeSet<StepId>) -> Result<lock::Lock, Failure> {
+    let lock = lock::Lock::read(&opened.plan.pipeline.path).map_err(Problems::from)?;
+    lock.check(&opened.plan, selected, None)?;
+    Ok(lock)
+}

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use pipe::StepId;
+use pipe::remote::Remote;
 use pipe::sharing::{self, Shares};
 
 use super::target::Target;
-use super::{Failure, Global, remote, report};
+use super::{Failure, Global, lock, remote, report};
 
 /// Fetches results from the remote of a pipeline
 ///
@@ -27,6 +28,9 @@ pub(crate) struct Pull {
     /// Fetch the results of the steps named alone, not of those they need
     #[arg(long, requires = "steps")]
     only: bool,
+    /// Fetch exactly the results that FILE.lock names; takes none of the data that the pipeline reads
+    #[arg(long)]
+    locked: bool,
     /// Where to fetch from [default: `url` of `[remote]` in the file]
     #[arg(long, value_name = "URL")]
     remote: Option<String>,
@@ -41,13 +45,18 @@ Credentials come from the environment, as for `pipe push`. See docs/sharing.md.
 Examples:
   pipe pull pipelines/verify.toml
   pipe pull pipelines/verify.toml net --only
+  pipe pull pipelines/verify.toml --locked
   pipe pull pipelines/verify.toml --remote s3://bucket/faces";
 
 impl Pull {
     /// Runs the command.
     pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
-        let opened = self.target.open(global)?;
+        let opened = match self.locked {
+            true => self.target.open_without_data(global)?,
+            false => self.target.open(global)?,
+        };
         let selected = opened.select(&self.steps)?;
+        let lock = self.locked.then(|| lock::read(&opened, &selected)).transpose()?;
         let only = match self.only {
             true => Some(
                 self.steps
@@ -57,7 +66,8 @@ impl Pull {
             ),
             false => None,
         };
-        let remote = remote::open(&remote::require(&opened, self.remote.as_deref())?)?;
+        let address = remote::require(&opened, self.remote.as_deref())?;
+        let remote = Remote::open(&address).map_err(remote::failed)?;
         let interrupt = remote::interrupt()?;
         let mut observer = report::observer(self.json, global, &self.target, Vec::new());
         let shares = Shares {
@@ -68,7 +78,7 @@ impl Pull {
             selected,
             interrupt: &interrupt,
         };
-        let summary = sharing::pull(&shares, only.as_ref(), &mut *observer);
+        let summary = sharing::pull(&shares, only.as_ref(), lock.as_ref(), &mut *observer);
         Ok(remote::code(summary.map_err(remote::failed)?))
     }
 }

@@ -48,8 +48,7 @@ impl Push {
         let opened = self.target.open(global)?;
         let selected = opened.select(&self.steps)?;
         let address = remote::require(&opened, self.remote.as_deref())?;
-        Remote::make(&address).map_err(remote::failed)?;
-        let remote = remote::open(&address)?;
+        let remote = Remote::open_to_send(&address).map_err(remote::failed)?;
         let interrupt = remote::interrupt()?;
         let mut observer = report::observer(self.json, global, &self.target, Vec::new());
         let shares = Shares {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use pipe::SharedAt;
-use pipe::remote::{Address, Failure as RemoteFailure, NotAnAddress, Remote};
+use pipe::remote::{Address, Failure as RemoteFailure, NotAnAddress};
 use pipe::sharing::Summary;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -48,11 +48,6 @@ pub(crate) fn require(opened: &Opened, written: Option<&str>) -> Result<Address,
             pipeline.path.display()
         ))
     })
-}
-
-/// Opens a remote for a command that is nothing without it.
-pub(crate) fn open(address: &Address) -> Result<Remote, Failure> {
-    Remote::open(address).map_err(failed)
 }
 
 /// Says why a remote could not be used.

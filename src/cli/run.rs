@@ -160,8 +160,9 @@ impl Run {
             return Ok(None);
         };
         let push = self.push || shared.is_some_and(|shared| shared.push);
-        let made = if push { Remote::make(&address) } else { Ok(()) };
-        Ok(match made.and_then(|()| Remote::open(&address)) {
+        // Whoever sends makes the directory if there is none.
+        let opened = if push { Remote::open_to_send(&address).map(drop) } else { Ok(()) };
+        Ok(match opened.and_then(|()| Remote::open(&address)) {
             Ok(remote) => Some(remote),
             Err(failure) => {
                 notices.push(format!("{failure}; the run goes on without the remote"));

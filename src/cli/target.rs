@@ -32,6 +32,16 @@ impl Target {
     pub(crate) fn open(&self, global: &Global) -> Result<Opened, Failure> {
         let project = global.project()?;
         let pipeline = Pipeline::load(&self.file, &project.root, &self.settings)?;
+        self.open_in(project, pipeline)
+    }
+
+    /// As [`Target::open`], but does not look whether the data is there that the pipeline reads.
+    pub(crate) fn open_without_data(&self, global: &Global) -> Result<Opened, Failure> {
+        let pipeline = Pipeline::load_without_data(&self.file, &self.settings)?;
+        self.open_in(global.project()?, pipeline)
+    }
+
+    fn open_in(&self, project: Project, pipeline: Pipeline) -> Result<Opened, Failure> {
         let plan = Plan::new(pipeline)?;
         let store = Store::open(&project.store)
             .with_context(|| format!("cannot use the store {}", project.store.display()))?;

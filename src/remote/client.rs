@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::address::Address;
 use super::failure::{Failure, Refusal};
-use super::open;
+use super::open::{self, Purpose};
 
 /// How often a wait looks whether it was asked to stop.
 const TICK: Duration = Duration::from_millis(50);
 /// A longer object is fetched in pieces of this size and sent in parts of at least this size.
 pub(super) const PIECE: u64 = 8 << 20;
 /// How many pieces of one object are on their way at once.
-const AHEAD: usize = 3;
+const AHEAD: usize = 2;
 /// The most parts that an upload may have everywhere.
 const MOST_PARTS: u64 = 9_000;
 /// How long the server is given to forget the parts of an upload that is not finished.
@@ -36,8 +36,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(address: &Address) -> Result<Self, Failure> {
-        let store = open::open(address)?;
+    pub(super) fn new(address: &Address, purpose: Purpose) -> Result<Self, Failure> {
+        let store = open::open(address, purpose)?;
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Unusable {
             message: format!("cannot start the threads that would talk to {address}: {error}"),

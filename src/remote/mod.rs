@@ -20,6 +20,7 @@ pub use failure::Failure;
 pub(crate) use fetch::Listener;
 
 use client::Client;
+use open::Purpose;
 
 /// A place far away where results are, or can be put.
 pub struct Remote {
@@ -39,13 +40,27 @@ pub struct Load {
 }
 
 impl Remote {
-    /// Makes ready to use a remote. Only a directory is looked at yet: others answer later.
+    /// Makes ready to fetch from a remote. Only a directory is looked at yet: others answer later.
     ///
     /// # Errors
     ///
     /// When the environment does not say all that is needed, or there is no such directory.
     pub fn open(address: &Address) -> Result<Self, Failure> {
-        let client = Client::new(address)?;
+        Self::open_for(address, Purpose::Fetch)
+    }
+
+    /// Makes ready to send to a remote; a directory is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::open`], and when the directory cannot be made.
+    pub fn open_to_send(address: &Address) -> Result<Self, Failure> {
+        open::make(address)?;
+        Self::open_for(address, Purpose::Send)
+    }
+
+    fn open_for(address: &Address, purpose: Purpose) -> Result<Self, Failure> {
+        let client = Client::new(address, purpose)?;
         Ok(Self { address: address.clone(), client, lost: AtomicBool::new(false) })
     }
 

@@ -22,8 +22,26 @@ const S3_CREDENTIALS: [&str; 5] = [
     "AWS_SKIP_SIGNATURE",
 ];
 
+/// What a remote is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Fetch,
+    Send,
+}
+
+impl Purpose {
+    /// How long a server may be silent. While it is sent something it is: whoever has a slow line
+    /// takes minutes for all the parts that are on their way at once.
+    const fn silence(self) -> &'static str {
+        match self {
+            Self::Fetch => "60s",
+            Self::Send => "300s",
+        }
+    }
+}
+
 /// Opens an object store.
-pub(super) fn open(address: &Address) -> Result<Arc<dyn ObjectStore>, Failure> {
+pub(super) fn open(address: &Address, purpose: Purpose) -> Result<Arc<dyn ObjectStore>, Failure> {
     // Only the first of several remotes in one process finds none installed.
     rustls::crypto::ring::default_provider().install_default().ok();
     let told = |error: object_store::Error| match Refusal::of(&error, address) {
@@ -39,7 +57,7 @@ pub(super) fn open(address: &Address) -> Result<Arc<dyn ObjectStore>, Failure> {
         Service::S3 => {
             require_credentials(address)?;
             let mut builder = AmazonS3Builder::from_env().with_url(root).with_retry(retry());
-            for (key, value) in patience("AWS") {
+            for (key, value) in patience("AWS", purpose) {
                 builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
             }
             // The signature covers what is sent, and no secret is; who names such a server means it.
@@ -54,14 +72,14 @@ pub(super) fn open(address: &Address) -> Result<Arc<dyn ObjectStore>, Failure> {
         Service::Google => {
             let mut builder =
                 GoogleCloudStorageBuilder::from_env().with_url(root).with_retry(retry());
-            for (key, value) in patience("GOOGLE") {
+            for (key, value) in patience("GOOGLE", purpose) {
                 builder = builder.with_config(GoogleConfigKey::Client(key), value);
             }
             Arc::new(builder.build().map_err(told)?)
         }
         Service::Azure => {
             let mut builder = MicrosoftAzureBuilder::from_env().with_url(root).with_retry(retry());
-            for (key, value) in patience("AZURE") {
+            for (key, value) in patience("AZURE", purpose) {
                 builder = builder.with_config(AzureConfigKey::Client(key), value);
             }
             Arc::new(builder.build().map_err(told)?)
@@ -71,10 +89,10 @@ pub(super) fn open(address: &Address) -> Result<Arc<dyn ObjectStore>, Failure> {
 
 /// How long a server may be silent, unless the environment says otherwise, as in
 /// `AWS_READ_TIMEOUT=5s`. The whole of a request has no limit, since a file may be large.
-fn patience(cloud: &str) -> Vec<(ClientConfigKey, &'static str)> {
+fn patience(cloud: &str, purpose: Purpose) -> Vec<(ClientConfigKey, &'static str)> {
     let set = |name: &str| std::env::var_os(format!("{cloud}_{name}")).is_some();
     [
-        ("READ_TIMEOUT", ClientConfigKey::ReadTimeout, "60s"),
+        ("READ_TIMEOUT", ClientConfigKey::ReadTimeout, purpose.silence()),
         ("TIMEOUT", ClientConfigKey::Timeout, "1day"),
     ]
     .into_iter()

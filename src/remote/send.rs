@@ -8,18 +8,9 @@ use super::carry::{Carrier, THREADS, carry};
 use super::client::PIECE;
 use super::failure::Failure;
 use super::fetch::Listener;
-use super::{Load, Remote, open};
+use super::{Load, Remote};
 
 impl Remote {
-    /// Makes the place that a remote is, where that is for whoever sends to make.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be made.
-    pub fn make(address: &super::Address) -> Result<(), Failure> {
-        open::make(address)
-    }
-
     /// Whether the remote has each of these results.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use cache::{Key, Listing};
 
 use super::Shares;
 use crate::freshness::basis;
+use crate::lock::{Lock, Locked};
 use crate::plan::StepId;
 use crate::remote::Failure;
 
@@ -24,8 +25,9 @@ pub(super) enum Found<T> {
     Unusable(String),
 }
 
-/// Where results are looked for, by their key.
-pub(super) type Look<'a, T> = &'a (dyn Fn(&Key) -> Result<Option<T>, Failure> + Sync);
+/// Where results are looked for, by their key and by what a lock file says of it.
+pub(super) type Look<'a, T> =
+    &'a (dyn Fn(&Key, Option<&Locked>) -> Result<Option<T>, Failure> + Sync);
 
 impl<T> Found<T> {
     /// Says why there is no result; none when there is one.
@@ -44,9 +46,11 @@ impl<T> Found<T> {
 
 /// Looks for the result of every selected step, in an order that respects needs.
 ///
-/// A key takes the digests of what the steps before have made, and no more of it.
+/// A key takes the digests of what the steps before have made, and no more of it; where `lock` names
+/// the keys, not even that.
 pub(super) fn find<T: Send + Sync>(
     shares: &Shares<'_>,
+    lock: Option<&Lock>,
     look: Look<'_, T>,
     outputs: impl Fn(&T) -> Listing + Sync,
 ) -> Result<BTreeMap<StepId, Found<T>>, Failure> {
@@ -54,9 +58,9 @@ pub(super) fn find<T: Send + Sync>(
     let mut left: Vec<StepId> =
         shares.plan.order().iter().copied().filter(|id| shares.selected.contains(id)).collect();
     while !left.is_empty() {
-        let (ready, later): (Vec<StepId>, Vec<StepId>) = left
-            .into_iter()
-            .partition(|id| shares.plan.upstream(*id).iter().all(|need| found.contains_key(need)));
+        let (ready, later): (Vec<StepId>, Vec<StepId>) = left.into_iter().partition(|id| {
+            lock.is_some() || shares.plan.upstream(*id).iter().all(|need| found.contains_key(need))
+        });
         left = later;
         let share = ready.len().div_ceil(THREADS).max(1);
         let looked: Vec<(StepId, Result<Found<T>, Failure>)> = std::thread::scope(|scope| {
@@ -66,7 +70,7 @@ pub(super) fn find<T: Send + Sync>(
                     let (found, outputs) = (&found, &outputs);
                     scope.spawn(move || {
                         ids.iter()
-                            .map(|id| (*id, find_one(shares, *id, found, look, outputs)))
+                            .map(|id| (*id, find_one(shares, *id, lock, found, look, outputs)))
                             .collect::<Vec<_>>()
                     })
                 })
@@ -86,13 +90,38 @@ pub(super) fn find<T: Send + Sync>(
 fn find_one<T>(
     shares: &Shares<'_>,
     id: StepId,
+    lock: Option<&Lock>,
     found: &BTreeMap<StepId, Found<T>>,
     look: Look<'_, T>,
     outputs: &(impl Fn(&T) -> Listing + Sync),
 ) -> Result<Found<T>, Failure> {
+    let locked = lock.map(|lock| lock.get(&shares.plan.step(id).name));
+    let key = match locked {
+        Some(Some(locked)) => locked.key,
+        Some(None) => return Ok(Found::Unusable("the lock file does not name it".to_owned())),
+        None => match key_of(shares, id, found, outputs) {
+            Ok(key) => key,
+            Err(unknown) => return Ok(unknown),
+        },
+    };
+    match look(&key, locked.flatten()) {
+        Ok(Some(result)) => Ok(Found::Result(result)),
+        Ok(None) => Ok(Found::Nowhere),
+        Err(failure) if failure.is_of_one_result() => Ok(Found::Unusable(failure.to_string())),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Works out the key of a step, or why it cannot be known.
+fn key_of<T>(
+    shares: &Shares<'_>,
+    id: StepId,
+    found: &BTreeMap<StepId, Found<T>>,
+    outputs: &(impl Fn(&T) -> Listing + Sync),
+) -> Result<Key, Found<T>> {
     let is_missing = |need: &StepId| !matches!(found.get(need), Some(Found::Result(..)));
     if let Some(need) = shares.plan.upstream(id).into_iter().find(is_missing) {
-        return Ok(match found.get(&need) {
+        return Err(match found.get(&need) {
             Some(Found::After(first)) => Found::After(*first),
             _ => Found::After(need),
         });
@@ -101,15 +130,8 @@ fn find_one<T>(
         Some(Found::Result(result)) => outputs(result),
         _ => unreachable!("a step is looked at after those it needs"),
     };
-    let basis = match basis(shares.plan, id, &made, shares.store, shares.root) {
-        Ok(basis) => basis,
-        Err(unknown) => return Ok(Found::Unusable(unknown.to_string())),
-    };
-    let key = basis.fingerprint.key();
-    match look(&key) {
-        Ok(Some(result)) => Ok(Found::Result(result)),
-        Ok(None) => Ok(Found::Nowhere),
-        Err(failure) if failure.is_of_one_result() => Ok(Found::Unusable(failure.to_string())),
-        Err(failure) => Err(failure),
+    match basis(shares.plan, id, &made, shares.store, shares.root) {
+        Ok(basis) => Ok(basis.fingerprint.key()),
+        Err(unknown) => Err(Found::Unusable(unknown.to_string())),
     }
 }

@@ -115,7 +115,9 @@ fn hear(
             observer.tick();
             if interrupt.swap(false, Ordering::SeqCst) && !interrupted {
                 interrupted = true;
-                observer.event(&Event::Stopping { at_once: true });
+                let message =
+                    "stopping; what has arrived stays, and the same command goes on from there";
+                observer.event(&Event::Notice { message: message.to_owned() });
                 remote.stop();
             }
         }

@@ -10,6 +10,7 @@ use super::find::{Found, find};
 use super::telling::{Carried, Telling, Way, result};
 use super::{Shares, Summary, drive};
 use crate::event::{Event, Observer};
+use crate::lock::{Lock, Locked};
 use crate::plan::StepId;
 use crate::remote::Failure;
 
@@ -28,7 +29,8 @@ impl Place {
     }
 }
 
-/// Fetches the results of the selected steps that are not here; of `only` these, if it is said.
+/// Fetches the results of the selected steps that are not here; of `only` these, if it is said. With a
+/// `lock`, exactly the results that it names.
 ///
 /// # Errors
 ///
@@ -37,24 +39,33 @@ impl Place {
 pub fn pull(
     shares: &Shares<'_>,
     only: Option<&BTreeSet<StepId>>,
+    lock: Option<&Lock>,
     observer: &mut dyn Observer,
 ) -> Result<Summary, Failure> {
-    drive(shares, observer, |sender| work(shares, only, sender))
+    drive(shares, observer, |sender| work(shares, only, lock, sender))
 }
 
 fn work(
     shares: &Shares<'_>,
     only: Option<&BTreeSet<StepId>>,
+    lock: Option<&Lock>,
     sender: &Sender<Event>,
 ) -> Result<Summary, Failure> {
     let tell = |event| drop(sender.send(event));
-    let look = |key: &Key| {
-        if let Some(manifest) = shares.store.lookup(key)?.found() {
+    let look = |key: &Key, locked: Option<&Locked>| {
+        let refused = |manifest: &Manifest| locked?.refuses(&manifest.outputs, None);
+        let here = shares.store.lookup(key)?.found();
+        // A step that is not repeatable may have made other files here than those that were locked.
+        if let Some(manifest) = here.filter(|manifest| refused(manifest).is_none()) {
             return Ok(Some(Place::Here(Box::new(manifest))));
         }
-        Ok(shares.remote.find(key)?.map(|parcel| Place::There(Box::new(parcel))))
+        let Some(parcel) = shares.remote.find(key)? else { return Ok(None) };
+        match refused(parcel.manifest()) {
+            Some(why) => Err(Failure::Refused(format!("in {}, {why}", shares.remote.address()))),
+            None => Ok(Some(Place::There(Box::new(parcel)))),
+        }
     };
-    let found = find(shares, &look, |place| place.manifest().outputs.clone())?;
+    let found = find(shares, lock, &look, |place| place.manifest().outputs.clone())?;
     let nowhere = format!("{} does not have it", shares.remote.address());
     let mut summary = Summary::default();
     let mut carried = Vec::new();

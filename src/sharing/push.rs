@@ -11,6 +11,7 @@ use super::telling::{Carried, Telling, Way, result};
 use super::{Outcome, Shares, Summary, drive, hear};
 use crate::check::Surroundings;
 use crate::event::{Event, Observer};
+use crate::lock::Locked;
 use crate::plan::StepId;
 use crate::remote::{Failure, Remote};
 
@@ -41,7 +42,14 @@ pub(crate) fn push_made(
     if !remote.is_usable() {
         return false;
     }
-    let (ended, interrupted) = hear(observer, interrupt, remote, |sender| {
+    let remote = match Remote::open_to_send(remote.address()) {
+        Ok(remote) => remote,
+        Err(failure) => {
+            tell_unsent(&failure, observer);
+            return false;
+        }
+    };
+    let (ended, interrupted) = hear(observer, interrupt, &remote, |sender| {
         let mut carried = Vec::new();
         for (id, key) in made {
             let step = around.plan.step(*id).name.clone();
@@ -54,21 +62,23 @@ pub(crate) fn push_made(
             Event::Present { .. } => {}
             other => drop(sender.send(other)),
         };
-        send(remote, around.store, carried, false, &tell)
+        send(&remote, around.store, carried, false, &tell)
     });
     match ended {
         Ok(_) | Err(Failure::Stopped) => {}
-        Err(failure) => {
-            let message = format!("{failure}; the results stay here: `pipe push` sends them");
-            observer.event(&Event::Notice { message });
-        }
+        Err(failure) => tell_unsent(&failure, observer),
     }
     interrupted
 }
 
+fn tell_unsent(failure: &Failure, observer: &mut dyn Observer) {
+    let message = format!("{failure}; the results stay here: `pipe push` sends them");
+    observer.event(&Event::Notice { message });
+}
+
 fn send_found(shares: &Shares<'_>, again: bool, sender: &Sender<Event>) -> Outcome {
-    let look = |key: &Key| Ok(shares.store.parcel(key)?);
-    let found = find(shares, &look, |parcel: &Parcel| parcel.manifest().outputs.clone())?;
+    let look = |key: &Key, _: Option<&Locked>| Ok(shares.store.parcel(key)?);
+    let found = find(shares, None, &look, |parcel: &Parcel| parcel.manifest().outputs.clone())?;
     let mut carried = Vec::new();
     let mut left = 0;
     for &id in shares.plan.order() {

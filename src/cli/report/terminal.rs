@@ -36,6 +36,8 @@ impl Terminal {
     }
 
     fn start(&mut self, step: &str, message: &'static str) {
+        // What was being fetched may have to run after all.
+        self.stop(step);
         let style = ProgressStyle::with_template("  {spinner:.cyan} {prefix}  {wide_msg}");
         let bar = self.screen.add(ProgressBar::no_length());
         bar.set_style(style.expect("the template is well formed").tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));

@@ -230,6 +230,42 @@ fn what_was_damaged_there_is_refused_and_made_again() {
 }
 
 #[test]
+fn a_long_file_travels_in_parts() {
+    let machines = Machines::new();
+    for project in [&machines.here, &machines.there] {
+        let text = project.read("p.toml").replace("echo other", "seq 1 2700000");
+        project.write("p.toml", &text);
+    }
+    machines.here.ran();
+    assert_eq!(machines.here.pipe(&["push", "p.toml"]).code, Some(0));
+    let shown = machines.there.pipe(&["pull", "p.toml", "other", "--json"]);
+    assert_eq!(
+        (shown.code, steps(&shown, "fetched")),
+        (Some(0), vec!["other".to_owned()]),
+        "{shown}"
+    );
+    let long =
+        |project: &Project| fs::read(project.path(".pipe/latest/p/other/other.txt")).unwrap();
+    let expected = long(&machines.here);
+    assert!(expected.len() > 20_000_000 && long(&machines.there) == expected);
+    // One bit of one part.
+    let object = machines.files("/objects/");
+    let object = object.iter().find(|path| fs::metadata(path).unwrap().len() > 20_000_000).unwrap();
+    let mut bytes = expected;
+    bytes[17_000_000] ^= 4;
+    fs::remove_file(object).unwrap();
+    fs::write(object, &bytes).unwrap();
+    let fresh = Project::new();
+    fresh.write("p.toml", &machines.there.read("p.toml"));
+    fresh.write("in/a.txt", "pear\n");
+    let shown = fresh.pipe(&["pull", "p.toml", "other"]);
+    assert_eq!(shown.code, Some(1), "{shown}");
+    assert!(shown.stderr.contains("does not hold the content"), "{shown}");
+    let objects = walk(&fresh.path(".pipe/v1/objects"));
+    assert!(objects.iter().all(|path| fs::metadata(path).unwrap().len() < 1000), "{objects:?}");
+}
+
+#[test]
 fn a_manifest_that_was_damaged_or_swapped_is_refused() {
     let machines = Machines::pushed();
     let manifests = machines.files("/results/");
@@ -283,6 +319,66 @@ fn a_step_alone_can_be_fetched() {
     );
     assert_eq!(machines.there.read(".pipe/latest/p/count/count.txt").trim(), "2");
     assert!(!machines.there.path(".pipe/latest/p/list").exists());
+}
+
+#[test]
+fn what_was_locked_is_what_comes() {
+    let machines = Machines::pushed();
+    assert_eq!(machines.here.pipe(&["lock", "p.toml"]).code, Some(0));
+    machines.there.write("p.toml.lock", &machines.here.read("p.toml.lock"));
+    // None of the data is needed.
+    fs::remove_dir_all(machines.there.path("in")).unwrap();
+    assert_eq!(machines.there.pipe(&["pull", "p.toml"]).code, Some(2));
+    let shown = machines.there.pipe(&["pull", "p.toml", "--locked", "--json"]);
+    let all = ["count", "list", "other"];
+    assert_eq!(
+        (shown.code, steps(&shown, "fetched")),
+        (Some(0), all.map(str::to_owned).into()),
+        "{shown}"
+    );
+    assert_eq!(machines.there.read(".pipe/latest/p/list/list.txt"), "apple\npear\n");
+    let shown = machines.there.pipe(&["pull", "p.toml", "--locked", "--json"]);
+    assert_eq!(steps(&shown, "fresh"), all, "{shown}");
+    // Of the same key, but not what was locked.
+    let lock = machines.here.read("p.toml.lock");
+    let result = |step: &str| {
+        let line = lock.lines().find(|line| line.starts_with(step)).unwrap();
+        line.split("result = \"").nth(1).unwrap()[..64].to_owned()
+    };
+    let other = lock.replace(&result("other"), &result("list"));
+    machines.there.write("p.toml.lock", &other);
+    insta::assert_snapshot!(machines.pipe(&machines.there, &["pull", "p.toml", "other", "--locked"]), @r#"
+    exit code 1
+      ✗ other  left out
+          in [REMOTE], its files are not those of the lock file
+
+      1 left out; 0 B in [TIME] s, [REMOTE]
+    "#);
+    // A lock file of another pipeline is no lock file.
+    let changed = machines.there.read("p.toml").replace("echo other", "echo another");
+    machines.there.write("p.toml", &changed);
+    let shown = machines.there.pipe(&["pull", "p.toml", "--locked"]);
+    assert_eq!(shown.code, Some(2));
+    assert!(shown.stderr.contains("`other` is not as it was locked"), "{shown}");
+}
+
+#[test]
+fn a_result_that_cannot_be_made_again_is_the_locked_one() {
+    let machines = Machines::new();
+    for project in [&machines.here, &machines.there] {
+        let text = project.read("p.toml").replace("echo other", "date +%N");
+        project.write("p.toml", &text);
+        project.ran();
+    }
+    for arguments in [["push", "p.toml"], ["lock", "p.toml"]] {
+        assert_eq!(machines.here.pipe(&arguments).code, Some(0));
+    }
+    machines.there.write("p.toml.lock", &machines.here.read("p.toml.lock"));
+    let shown = machines.there.pipe(&["pull", "p.toml", "--locked", "--json"]);
+    assert_eq!(steps(&shown, "fetched"), ["other"], "{shown}");
+    let other = |project: &Project| project.read(".pipe/latest/p/other/other.txt");
+    assert_eq!(other(&machines.here), other(&machines.there));
+    assert_eq!(machines.there.pipe(&["run", "p.toml", "--locked"]).code, Some(0));
 }
 
 #[test]
