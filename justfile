@@ -37,6 +37,10 @@ bench-runners *arguments:
     cargo build --release
     PIPE=target/release/pipe python3 benches/runners --out docs/measured/runners.md {{arguments}}
 
+# Measure training on the CPU beside PyTorch; needs Python with torch and torchvision.
+bench-train *arguments:
+    python3 benches/train --out docs/measured/training-cpu.md {{arguments}}
+
 # Feed mutated pipeline files to the parser for this many seconds.
 fuzz seconds="3600":
     PIPE_FUZZ_SECONDS={{seconds}} cargo test --release --lib fuzz -- --nocapture

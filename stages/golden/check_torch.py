@@ -1,10 +1,11 @@
-"""Checks that torchvision's ResNet with our weights gives the embeddings that kind `embed` gave.
+"""Checks that the network a model is from, with our weights, gives the embeddings that `embed` gave.
 
     check_torch.py WEIGHTS SHARDS EMBEDDINGS [--weights best|last] [--tolerance 1e-4]
 
 The three folders are results of `train`, `preprocess` and `embed`. It prints the largest difference,
 relative to the longest embedding where they are not normalized, and fails above the tolerance.
-Needs torch, torchvision, numpy and safetensors.
+Networks are torchvision's ResNet and MobileNetV2, timm's ConvNeXt, and insightface's residual network as
+models.py has it. Needs torch, torchvision, numpy, safetensors, and timm for ConvNeXt.
 """
 
 import argparse
@@ -12,8 +13,9 @@ import json
 from pathlib import Path
 
 import torch
+import models
+import resnet
 import torch.nn.functional as F
-from resnet import build, our_names
 from safetensors.torch import load_file
 
 
@@ -25,11 +27,15 @@ def network(folder, which):
     """Returns the network of a result of `train`, ready for inference, and its description."""
     described = json.loads((folder / "model.json").read_text())
     (family, table), = described["model"].items()
-    assert family == "resnet", f"no torchvision network for {family}"
-    net, _ = build(table["depth"], table["width"], table["stem"], table["embedding"])
+    if family == "resnet":
+        net, _ = resnet.build(table["depth"], table["width"], table["stem"], table["embedding"])
+        ours = resnet.our_names(net)
+    else:
+        assert family in models.FAMILIES, f"no network for {family}"
+        net, _ = models.FAMILIES[family](**table)
+        ours = models.our_names(net)
     found = load_file(folder / f"{which}.safetensors")
-    ours = our_names(net)
-    heads = {"fc.weight", "fc.bias", "head.weight"}
+    heads = {"fc.weight", "fc.bias", "head.weight", "head.bias"} - ours.keys()
     assert found.keys() - heads == ours.keys(), found.keys() ^ ours.keys()
     with torch.no_grad():
         for name, tensor in ours.items():

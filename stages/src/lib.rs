@@ -5,12 +5,14 @@ pub mod context;
 pub mod device;
 mod kind;
 pub mod kinds;
+pub mod workload;
 
 mod augment;
 mod crc32c;
 mod data;
 #[cfg(test)]
 mod golden;
+mod layers;
 mod loss;
 #[cfg(test)]
 mod matching;
@@ -29,3 +31,4 @@ mod weights;
 
 pub use context::{Context, DeviceChoice, Earlier, Report};
 pub use kind::{Arity, Complaint, DynStage, Input, Kind, Pool, Read, Source, Stage};
+pub use ops::{Clock, Profile, Share};

@@ -72,6 +72,10 @@ numbers! {
     Positive(value) value > 0.0 && value < f64::INFINITY, "a number above 0",
         { "type": "number", "exclusiveMinimum": 0 };
 
+    /// What numbers of channels are multiplied by: a twentieth to 8.
+    WidthMultiplier(value) (0.05..=8.0).contains(&value), "a number from 0.05 to 8",
+        { "type": "number", "minimum": 0.05, "maximum": 8 };
+
     /// A number not below 0.
     NonNegative(value) (0.0..f64::INFINITY).contains(&value), "a number not below 0",
         { "type": "number", "minimum": 0 };

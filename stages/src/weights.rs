@@ -222,6 +222,11 @@ impl Weights {
         self.shared.entries.lock().expect("nothing panics while it holds the lock")
     }
 
+    /// Returns whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries().contains_key(&format!("{}{name}", self.prefix))
+    }
+
     /// Returns how many numbers are trained.
     pub(crate) fn count(&self) -> u64 {
         self.counts().values().fold(0, |sum: u64, count| sum.saturating_add(*count))

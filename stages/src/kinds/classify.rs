@@ -75,7 +75,7 @@ pub(crate) struct Guess {
 
 impl Stage for Classify {
     const KIND: &'static str = "classify";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Input] = INPUTS;
     const OUTPUT: &'static str = "predictions";
     const POOL: Pool = Pool::Gpu;

@@ -67,7 +67,7 @@ pub(super) const INPUTS: &[Input] = &[
 
 impl Stage for Embed {
     const KIND: &'static str = "embed";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Input] = INPUTS;
     const OUTPUT: &'static str = "embeddings";
     const POOL: Pool = Pool::Gpu;

@@ -126,7 +126,7 @@ const SHARDS: &[&str] = &["shards"];
 
 impl Stage for Train {
     const KIND: &'static str = "train";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INPUTS: &'static [Input] = &[
         Input { name: "train", accepts: SHARDS, arity: Arity::One, about: "images to learn from" },
         Input {

@@ -26,7 +26,8 @@ impl Default for CrossEntropy {
 
 impl LossConfig for CrossEntropy {
     fn build(&self, weights: &Weights, width: usize, classes: usize) -> Result<Box<dyn Loss>> {
-        let head = weights.pp("fc");
+        // as torchvision calls it, unless the network has a layer of that name
+        let head = weights.pp(if weights.has("fc.weight") { "head" } else { "fc" });
         let first = Initialization::linear(width);
         Ok(Box::new(Linear {
             weight: head.parameter("weight", (classes, width), first, true)?,

@@ -7,11 +7,12 @@ use anyhow::Result;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{Convolution, Model, ModelConfig, Norm};
+use super::{Model, ModelConfig};
+use crate::layers::{Convolution, Embedding, Norm, Shape};
 use crate::number::Fraction;
-use crate::ops::{self, Tape, Value};
+use crate::ops::{self, Rectifier, Tape, Value};
 use crate::rng::Random;
-use crate::weights::{Initialization, Parameter, Weights};
+use crate::weights::Weights;
 
 /// Four stages of residual blocks, each half the size and twice the channels of the one before it, and
 /// the mean over what is left of the image.
@@ -39,7 +40,7 @@ impl Default for Resnet {
     fn default() -> Self {
         Self {
             depth: Depth::Eighteen,
-            width: Width(64),
+            width: Width::default(),
             stem: Stem::Imagenet,
             embedding: None,
             dropout: Fraction::new(0.0),
@@ -106,7 +107,20 @@ impl JsonSchema for Depth {
 /// Channels of the first stage: a multiple of 8 from 8 to 512.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-struct Width(u32);
+pub(super) struct Width(u32);
+
+impl Width {
+    /// Returns the number of channels.
+    pub(super) fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Default for Width {
+    fn default() -> Self {
+        Self(64)
+    }
+}
 
 impl TryFrom<u32> for Width {
     type Error = String;
@@ -147,12 +161,12 @@ impl ModelConfig for Resnet {
             Depth::ThirtyFour => ([3, 4, 6, 3], false),
             Depth::Fifty => ([3, 4, 6, 3], true),
         };
-        let first = self.width.0 as usize;
+        let first = self.width.get();
         let [kernel, stride] = match self.stem {
             Stem::Imagenet => [7, 2],
             Stem::Small => [3, 1],
         };
-        let entry = Convolution::new(&weights.pp("conv1"), [first, 3, kernel], stride)?;
+        let entry = Convolution::new(&weights.pp("conv1"), Shape::same(first, 3, kernel, stride))?;
         let norm = Norm::new(&weights.pp("bn1"), first)?;
         let (mut body, mut channels) = (Vec::new(), first);
         for (stage, count) in blocks.into_iter().enumerate() {
@@ -161,7 +175,7 @@ impl ModelConfig for Resnet {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
                 let planes = first << stage;
                 let outputs = if bottleneck { 4 * planes } else { planes };
-                let shape = Shape { inputs: channels, planes, outputs, stride };
+                let shape = Lengths { inputs: channels, planes, outputs, stride };
                 body.push(Block::new(&stage_weights.pp(index), bottleneck, &shape)?);
                 channels = outputs;
             }
@@ -193,8 +207,7 @@ struct Network {
 
 impl Model for Network {
     fn forward(&self, tape: &mut Tape, images: &Value, random: &mut Random) -> Result<Value> {
-        let mut x = self.entry.forward(tape, images)?;
-        x = self.norm.forward(tape, &x, None, true)?;
+        let mut x = self.norm.after(&self.entry, tape, images, None, Rectifier::Relu)?;
         if self.pooled {
             x = ops::max_pool(tape, &x, 3, 2, 1)?;
         }
@@ -215,7 +228,7 @@ impl Model for Network {
 }
 
 /// The channels of a block, and the stride of its 3×3 convolution.
-struct Shape {
+struct Lengths {
     inputs: usize,
     planes: usize,
     outputs: usize,
@@ -229,28 +242,29 @@ struct Block {
 }
 
 impl Block {
-    fn new(weights: &Weights, bottleneck: bool, shape: &Shape) -> Result<Self> {
-        let &Shape { inputs, planes, outputs, stride } = shape;
+    fn new(weights: &Weights, bottleneck: bool, shape: &Lengths) -> Result<Self> {
+        let &Lengths { inputs, planes, outputs, stride } = shape;
         let layers = match bottleneck {
-            false => vec![([planes, inputs, 3], stride), ([outputs, planes, 3], 1)],
-            true => {
-                vec![
-                    ([planes, inputs, 1], 1),
-                    ([planes, planes, 3], stride),
-                    ([outputs, planes, 1], 1),
-                ]
+            false => {
+                vec![Shape::same(planes, inputs, 3, stride), Shape::same(outputs, planes, 3, 1)]
             }
+            true => vec![
+                Shape::same(planes, inputs, 1, 1),
+                Shape::same(planes, planes, 3, stride),
+                Shape::same(outputs, planes, 1, 1),
+            ],
         };
-        let layers = layers.into_iter().enumerate().map(|(index, (shape, stride))| {
+        let layers = layers.into_iter().enumerate().map(|(index, shape)| {
             let [convolution, norm] =
                 ["conv", "bn"].map(|name| weights.pp(format_args!("{name}{}", index + 1)));
-            Ok((Convolution::new(&convolution, shape, stride)?, Norm::new(&norm, shape[0])?))
+            Ok((Convolution::new(&convolution, shape)?, Norm::new(&norm, shape.outputs)?))
         });
         let layers = layers.collect::<Result<_>>()?;
         let changes = stride != 1 || inputs != outputs;
         let downsample = changes.then(|| -> Result<_> {
             let weights = weights.pp("downsample");
-            let convolution = Convolution::new(&weights.pp(0), [outputs, inputs, 1], stride)?;
+            let convolution =
+                Convolution::new(&weights.pp(0), Shape::same(outputs, inputs, 1, stride))?;
             Ok((convolution, Norm::new(&weights.pp(1), outputs)?))
         });
         Ok(Self { layers, downsample: downsample.transpose()? })
@@ -259,36 +273,14 @@ impl Block {
     fn forward(&self, tape: &mut Tape, x: &Value) -> Result<Value> {
         let straight = match &self.downsample {
             None => x.clone(),
-            Some((convolution, norm)) => {
-                let x = convolution.forward(tape, x)?;
-                norm.forward(tape, &x, None, false)?
-            }
+            Some((convolution, norm)) => norm.after(convolution, tape, x, None, Rectifier::None)?,
         };
         let mut y = x.clone();
         for (index, (convolution, norm)) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
-            y = convolution.forward(tape, &y)?;
-            y = norm.forward(tape, &y, last.then_some(&straight), true)?;
+            let straight = last.then_some(&straight);
+            y = norm.after(convolution, tape, &y, straight, Rectifier::Relu)?;
         }
         Ok(y)
-    }
-}
-
-/// A linear layer without bias and a batch norm.
-struct Embedding {
-    weight: Parameter,
-    norm: Norm,
-}
-
-impl Embedding {
-    fn new(weights: &Weights, inputs: usize, length: usize) -> Result<Self> {
-        let first = Initialization::linear(inputs);
-        let weight = weights.pp(0).parameter("weight", (length, inputs), first, true)?;
-        Ok(Self { weight, norm: Norm::new(&weights.pp(1), length)? })
-    }
-
-    fn forward(&self, tape: &mut Tape, x: &Value) -> Result<Value> {
-        let x = ops::linear(tape, x, &self.weight, None)?;
-        self.norm.forward(tape, &x, None, false)
     }
 }

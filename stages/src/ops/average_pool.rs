@@ -5,6 +5,7 @@ use candle_core::DType;
 use rayon::prelude::*;
 
 use super::floats::Floats;
+use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
 
@@ -24,7 +25,7 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
         }
     };
     let node = x.node;
-    Ok(tape.record(output, move |gradient, sink| {
+    Ok(tape.record(Work::new("average pool"), output, move |gradient, sink| {
         let [images, height, width, channels] = lengths;
         let spread = match gradient {
             Array::Host(gradient) => Array::Host(backward(&gradient, lengths)),

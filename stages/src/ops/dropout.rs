@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::add::CHUNK;
 use super::floats::Floats;
 use super::instructions::vectorized;
+use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
 use crate::rng::Random;
@@ -41,7 +42,9 @@ pub(crate) fn dropout(tape: &mut Tape, x: &Value, p: f64, random: &mut Random) -
     };
     let output = product(x.array(), &scales)?;
     let node = x.node;
-    Ok(tape.record(output, move |gradient, sink| sink.give(node, product(&gradient, &scales)?)))
+    Ok(tape.record(Work::new("dropout"), output, move |gradient, sink| {
+        sink.give(node, product(&gradient, &scales)?)
+    }))
 }
 
 fn product(left: &Array, right: &Array) -> Result<Array> {

@@ -1,16 +1,17 @@
 //! The linear map x Wᵀ + b of a weight [out, in], as in PyTorch.
 
-use anyhow::{Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use anyhow::{Context as _, Result, ensure};
+use candle_core::{Device, Tensor};
 
+use super::columns::column_sums;
 use super::floats::Floats;
-use super::instructions::vectorized;
 use super::matrix::{Kernels, Lines, LinesMut, Packed, outer, product};
+use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
 use crate::weights::Parameter;
 
-/// Maps [N, in] to [N, out].
+/// Maps [N, in] to [N, out], or each pixel of [N, H, W, in] likewise.
 ///
 /// # Errors
 ///
@@ -21,22 +22,26 @@ pub(crate) fn linear(
     weight: &Parameter,
     bias: Option<&Parameter>,
 ) -> Result<Value> {
-    let [_, length] = x.array().lengths("a linear map")?;
+    let length = *x.dims().last().context("a linear map needs rows")?;
     let (outputs, inputs) = weight.variable.dims2()?;
     ensure!(inputs == length, "`{}` maps {inputs} numbers, and was given {length}", weight.name);
     let output = match x.array() {
         Array::Host(x) => Array::Host(forward(x, weight, bias)?),
         Array::Device(x) => {
             let map = weight.variable.to_dtype(x.dtype())?.t()?;
-            let mut y = x.matmul(&map)?;
+            let mut shape = x.dims().to_vec();
+            let mut y = x.contiguous()?.reshape(((), inputs))?.matmul(&map)?;
             if let Some(bias) = bias {
                 y = y.broadcast_add(&bias.variable.to_dtype(x.dtype())?)?;
             }
-            Array::Device(y)
+            *shape.last_mut().context("a linear map needs rows")? = outputs;
+            Array::Device(y.reshape(shape)?)
         }
     };
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
-    Ok(tape.record(output, move |gradient, sink| {
+    let products = x.dims().iter().product::<usize>() * outputs;
+    let work = Work::of_products("linear", None, products, 1 + usize::from(x.node.is_some()));
+    Ok(tape.record(work, output, move |gradient, sink| {
         if let Some(bias) = &bias {
             sink.give_parameter(bias, column_sums(&gradient)?)?;
         }
@@ -57,12 +62,13 @@ pub(crate) fn linear(
             }
             _ => {
                 let gradient = Value::new(gradient, None);
-                let gradient = gradient.tensor();
-                let sums = gradient.t()?.matmul(&x.tensor().contiguous()?)?;
-                sink.give_parameter(&weight, sums)?;
+                let gradient = gradient.tensor().contiguous()?.reshape(((), outputs))?;
+                let rows = x.tensor().contiguous()?.reshape(((), inputs))?;
+                sink.give_parameter(&weight, gradient.t()?.matmul(&rows)?)?;
                 if x.node.is_some() {
                     let map = weight.variable.to_dtype(gradient.dtype())?;
-                    sink.give(x.node, Array::Device(gradient.matmul(&map)?))?;
+                    let back = gradient.matmul(&map)?.reshape(x.dims())?;
+                    sink.give(x.node, Array::Device(back))?;
                 }
             }
         }
@@ -74,39 +80,12 @@ fn forward(x: &Host, weight: &Parameter, bias: Option<&Parameter>) -> Result<Hos
     let (outputs, inputs) = weight.variable.dims2()?;
     let kernels = Kernels::best();
     let map = read(&weight.variable, |w| Packed::transposed(kernels, w, outputs))?;
-    let mut y = Floats::stale(x.shape[0] * outputs);
+    let bias = bias.map(|bias| read(&bias.variable, <[f32]>::to_vec)).transpose()?;
+    let map = map.finished(kernels, bias.as_deref(), None);
+    let mut shape = x.shape.clone();
+    *shape.last_mut().context("a linear map needs rows")? = outputs;
+    let mut y = Floats::stale(shape.iter().product());
     let lines = Lines::new(&x.floats, inputs);
     product(kernels, &lines, &map, &LinesMut::new(&mut y, outputs));
-    if let Some(bias) = bias {
-        read(&bias.variable, |bias| add_rows(&mut y, bias))?;
-    }
-    Ok(Host::new(vec![x.shape[0], outputs], y))
-}
-
-vectorized! {
-    fn add_rows(y: &mut [f32], bias: &[f32]) {
-        for row in y.chunks_exact_mut(bias.len()) {
-            for (y, bias) in row.iter_mut().zip(bias) {
-                *y += bias;
-            }
-        }
-    }
-}
-
-/// Returns the sum over rows, in f64 inside, as f32.
-fn column_sums(gradient: &Array) -> Result<Tensor> {
-    match gradient {
-        Array::Host(gradient) => {
-            let mut sums = vec![0_f64; gradient.shape[1]];
-            for row in gradient.floats.chunks_exact(sums.len()) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += f64::from(*value);
-                }
-            }
-            let sums: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
-            let length = sums.len();
-            Ok(Tensor::from_vec(sums, length, &Device::Cpu)?)
-        }
-        Array::Device(gradient) => Ok(gradient.to_dtype(DType::F32)?.sum(0)?),
-    }
+    Ok(Host::new(shape, y))
 }

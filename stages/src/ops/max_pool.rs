@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::convolution::Geometry;
+use super::convolution::{Geometry, Moves};
 use super::floats::Floats;
 use super::instructions::vectorized;
+use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
 use super::windows::{add_window, cropped, padded, window};
@@ -28,14 +29,14 @@ pub(crate) fn max_pool(
     let lengths: [usize; 4] = x.array().lengths("a maximum over windows")?;
     ensure!(kernel <= 15, "a window of {kernel} is more than 15");
     ensure!(padding * 2 <= kernel, "a padding of {padding} is more than half of {kernel}");
-    let geometry = Geometry::new(lengths, lengths[3], kernel, stride, padding)?;
+    let geometry = Geometry::new(lengths, lengths[3], [kernel; 2], Moves::new(stride, padding))?;
     let node = x.node;
     match x.array() {
         Array::Host(x) => {
             let (y, places) = forward(&geometry, &x.floats);
             let output = Array::Host(Host::new(geometry.output().to_vec(), y));
             let places: Arc<[u8]> = places.into();
-            Ok(tape.record(output, move |gradient, sink| {
+            Ok(tape.record(Work::new("max pool"), output, move |gradient, sink| {
                 let Array::Host(gradient) = gradient else {
                     anyhow::bail!("a gradient on the CPU was expected")
                 };
@@ -45,7 +46,7 @@ pub(crate) fn max_pool(
         }
         Array::Device(x) => {
             let (y, places) = composed_forward(&geometry, x)?;
-            Ok(tape.record(Array::Device(y), move |gradient, sink| {
+            Ok(tape.record(Work::new("max pool"), Array::Device(y), move |gradient, sink| {
                 let gradient = Value::new(gradient, None);
                 let back = composed_backward(&geometry, gradient.tensor(), &places)?;
                 sink.give(node, Array::Device(back))
@@ -82,7 +83,8 @@ vectorized! {
 
 /// Returns the maxima, and at which place of the window each was found.
 fn forward(geometry: &Geometry, x: &[f32]) -> (Floats, Vec<u8>) {
-    let Geometry { height, width, kernel, stride, padding, rows, columns, .. } = *geometry;
+    let Geometry { height, width, rows, columns, .. } = *geometry;
+    let [kernel, stride, padding] = [geometry.kernel[0], geometry.stride[0], geometry.padding[0]];
     let channels = geometry.inputs;
     let length = geometry.output().iter().product();
     let mut y = Floats::stale(length);
@@ -118,7 +120,8 @@ fn forward(geometry: &Geometry, x: &[f32]) -> (Floats, Vec<u8>) {
 
 /// Gives each gradient to the pixel where its maximum was found.
 fn backward(geometry: &Geometry, gradient: &[f32], places: &[u8]) -> Floats {
-    let Geometry { height, width, kernel, stride, padding, rows, columns, .. } = *geometry;
+    let Geometry { height, width, rows, columns, .. } = *geometry;
+    let [kernel, stride, padding] = [geometry.kernel[0], geometry.stride[0], geometry.padding[0]];
     let channels = geometry.inputs;
     let mut back = Floats::stale(geometry.input().iter().product());
     // the moves of a window along one side that see a pixel, first and one past the last

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Tensor};
 
+use super::profile::{Clock, Profile, Stopwatch, Work};
 use super::value::{Array, Value};
 use crate::weights::Parameter;
 
@@ -17,7 +18,8 @@ type Backward = Box<dyn FnOnce(Array, &mut Sink) -> Result<()>>;
 /// Records operators as they run; in inference it records nothing and keeps nothing.
 pub(crate) struct Tape {
     training: bool,
-    steps: Vec<Backward>,
+    steps: Vec<(Work, Backward)>,
+    stopwatch: Option<Stopwatch>,
 }
 
 /// Where gradients gather on the way back.
@@ -29,12 +31,22 @@ pub(super) struct Sink {
 impl Tape {
     /// Starts a tape for one training step.
     pub(crate) fn training() -> Self {
-        Self { training: true, steps: Vec::new() }
+        Self { training: true, steps: Vec::new(), stopwatch: None }
     }
 
     /// Starts a tape that only computes: running statistics, no dropout, no memory of the past.
     pub(crate) fn inference() -> Self {
-        Self { training: false, steps: Vec::new() }
+        Self { training: false, steps: Vec::new(), stopwatch: None }
+    }
+
+    /// Measures every operator from now on, and the way back.
+    pub(crate) fn measured(self, clock: Clock) -> Self {
+        Self { stopwatch: Some(Stopwatch::start(clock)), ..self }
+    }
+
+    /// Ends the measuring.
+    pub(crate) fn profile(&mut self) -> Profile {
+        self.stopwatch.take().map(Stopwatch::finish).unwrap_or_default()
     }
 
     /// Returns whether operators behave as in training.
@@ -44,16 +56,20 @@ impl Tape {
 
     /// Turns the output of an operator into a value, and in training remembers the way back.
     ///
-    /// `backward` must not hold more than it needs: it lives until the gradient comes by.
+    /// `work` says what it was, for [`Self::measured`]. `backward` must not hold more than it needs: it lives until the gradient comes by.
     pub(super) fn record(
         &mut self,
+        work: Work,
         output: Array,
         backward: impl FnOnce(Array, &mut Sink) -> Result<()> + 'static,
     ) -> Value {
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.lap(work, false);
+        }
         if !self.training {
             return Value::new(output, None);
         }
-        self.steps.push(Box::new(backward));
+        self.steps.push((work, Box::new(backward)));
         Value::new(output, Some(self.steps.len() - 1))
     }
 
@@ -79,9 +95,15 @@ impl Tape {
         };
         let mut sink = Sink { values: vec![None; steps.len()], parameters: Gradients::new() };
         sink.values[last] = Some(gradient);
-        for (node, backward) in steps.into_iter().enumerate().rev() {
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.skip();
+        }
+        for (node, (work, backward)) in steps.into_iter().enumerate().rev() {
             if let Some(gradient) = sink.values[node].take() {
                 backward(gradient, &mut sink)?;
+            }
+            if let Some(stopwatch) = &mut self.stopwatch {
+                stopwatch.lap(work, true);
             }
         }
         Ok(sink.parameters)

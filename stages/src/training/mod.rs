@@ -5,6 +5,7 @@ mod clip;
 pub(crate) mod description;
 mod divergence;
 pub(crate) mod inference;
+pub(crate) mod learning;
 pub(crate) mod loader;
 mod metrics;
 pub(crate) mod network;

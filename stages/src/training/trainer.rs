@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use candle_core::{D, DType, Tensor, Var};
+use candle_core::Tensor;
 
 use super::checkpoint::{Checkpoints, Timer};
 use super::clip::clip;
 use super::divergence::Moment;
 use super::inference::{embed, normalize};
+use super::learning::{Lesson, learn};
 use super::loader::Loader;
 use super::metrics::{EpochMetrics, Sums};
 use super::network::Network;
@@ -20,7 +21,7 @@ use crate::context::Context;
 use crate::kinds::train::{Select, Train};
 use crate::metric::accuracy::{Accuracy, ClosedSet};
 use crate::metric::retrieval::{Retrieval, retrieval};
-use crate::ops::{Tape, Value};
+use crate::ops::Tape;
 use crate::optim::Optimizer;
 use crate::rng::Random;
 use crate::tensorboard::EventFile;
@@ -144,23 +145,11 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, pixels: &Tensor, labels: &[u32]) -> anyhow::Result<()> {
         let at = self.moment();
         let step = self.state.position.step;
-        let images = Value::constant(pixels.to_dtype(self.network.dtype)?);
-        let mut tape = Tape::training();
+        let (network, mut tape) = (&self.network, Tape::training());
         let mut random = Random::new(self.settings.seed, "dropout", &[step]);
-        let embeddings = self.network.model.forward(&mut tape, &images, &mut random)?;
-        let leaf = Var::from_tensor(&embeddings.tensor().to_dtype(DType::F32)?)?;
-        let loss = self.network.head.forward(leaf.as_tensor(), labels)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
+        let lesson = learn(network, &self.parameters, &mut tape, pixels, labels, &mut random)?;
+        let Lesson { loss: value, right, mut gradients } = lesson;
         self.state.position.divergence.watch(value, at)?;
-        let from_head = loss.backward()?;
-        let back = from_head.get(&leaf).context("the loss does not depend on the embeddings")?;
-        let mut gradients = tape.backward(&embeddings, back.clone())?;
-        for parameter in &self.parameters {
-            if let Some(gradient) = from_head.get(&parameter.variable) {
-                gradients.insert(parameter.name.clone(), gradient.clone());
-            }
-        }
-        let right = count_right(&self.network.head.logits(&leaf.as_detached_tensor())?, labels)?;
         if let Some(limit) = self.settings.gradient_clip {
             clip(&mut gradients, limit.get())?;
         }
@@ -297,10 +286,4 @@ impl<'a> Trainer<'a> {
             format!(", dev {:.1} %", 100.0 * metrics.dev_accuracy)
         })
     }
-}
-
-/// Returns for how many rows of logits `[N, K]` the highest is that of the label.
-fn count_right(logits: &Tensor, labels: &[u32]) -> candle_core::Result<u64> {
-    let guesses = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
-    Ok(guesses.iter().zip(labels).filter(|(guess, label)| guess == label).count() as u64)
 }

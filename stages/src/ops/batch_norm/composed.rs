@@ -4,7 +4,8 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 
 use super::{After, BatchNorm};
-use crate::ops::relu::{masked, rectified};
+use crate::ops::profile::Work;
+use crate::ops::rectifier::{masked, rectified};
 use crate::ops::tape::Tape;
 use crate::ops::value::{Array, Value};
 
@@ -37,19 +38,19 @@ pub(super) fn batch_norm(
     if let Some(residual) = residual {
         y = (y + matrix(residual.tensor(), channels)?)?;
     }
-    if after.relu {
-        y = rectified(&y)?;
-    }
+    y = rectified(&y, after.rectifier)?;
     let output = Array::Device(y.to_dtype(dtype)?.reshape(&shape)?);
-    let kept = after.relu.then(|| output.clone());
+    let rectifier = after.rectifier;
+    let kept = rectifier.limits().map(|_| output.clone());
     let (node, residual_node) = (x.node, residual.map(|residual| residual.node));
     let (norm, x) = (norm.clone(), array.clone());
-    Ok(tape.record(output, move |gradient, sink| {
-        let mut gradient = gradient;
-        if let Some(output) = &kept {
-            gradient = masked(gradient, output)?;
+    Ok(tape.record(Work::new("batch norm"), output, move |gradient, sink| {
+        let mut gradient = Value::new(gradient, None);
+        if let Some(output) = kept {
+            let output = Value::new(output, None);
+            let masked = masked(gradient.tensor(), output.tensor(), rectifier)?;
+            gradient = Value::new(Array::Device(masked), None);
         }
-        let gradient = Value::new(gradient, None);
         if let Some(residual_node) = residual_node {
             sink.give(residual_node, Array::Device(gradient.tensor().clone()))?;
         }
@@ -62,7 +63,9 @@ pub(super) fn batch_norm(
         let back = (back - normal.broadcast_mul(&(&by_weight * share)?)?)?;
         let back = back.broadcast_mul(&scale)?.to_dtype(dtype)?.reshape(&shape)?;
         sink.give_parameter(&norm.bias, by_bias)?;
-        sink.give_parameter(&norm.weight, by_weight)?;
+        if norm.scales {
+            sink.give_parameter(&norm.weight, by_weight)?;
+        }
         sink.give(node, Array::Device(back))
     }))
 }

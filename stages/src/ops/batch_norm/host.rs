@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Statistics;
 use crate::ops::floats::Floats;
 use crate::ops::instructions::vectorized;
+use crate::ops::rectifier::Rectifier;
 
 /// Numbers that one task takes: they stay in the L1 or L2 cache between its passes.
 const CHUNK: usize = 16 * 1024;
@@ -111,13 +112,15 @@ pub(super) fn statistics(x: &[f32], channels: usize) -> Statistics {
 }
 
 vectorized! {
-    fn normalize(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], lowest: f32) {
+    fn normalize(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2]) {
+        let [lowest, highest] = limits;
         let channels = scale.len();
         let shift = &shift[..channels];
         for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                 let mapped = x * scale + shift;
-                *y = if mapped < lowest { lowest } else { mapped };
+                let mapped = if mapped < lowest { lowest } else { mapped };
+                *y = if mapped > highest { highest } else { mapped };
             }
         }
     }
@@ -125,8 +128,9 @@ vectorized! {
 
 vectorized! {
     fn normalize_and_add(
-        y: &mut [f32], x: &[f32], residual: &[f32], scale: &[f32], shift: &[f32], lowest: f32,
+        y: &mut [f32], x: &[f32], residual: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2],
     ) {
+        let [lowest, highest] = limits;
         let channels = scale.len();
         let shift = &shift[..channels];
         for ((y, x), residual) in y
@@ -138,65 +142,61 @@ vectorized! {
                 y.iter_mut().zip(x).zip(residual).zip(scale).zip(shift)
             {
                 let mapped = x * scale + shift + r;
-                *y = if mapped < lowest { lowest } else { mapped };
+                let mapped = if mapped < lowest { lowest } else { mapped };
+                *y = if mapped > highest { highest } else { mapped };
             }
         }
     }
 }
 
 /// Maps every number, adds the residual, and rectifies.
-pub(super) fn forward(x: &[f32], map: &Map, residual: Option<&[f32]>, relu: bool) -> Floats {
+pub(super) fn forward(
+    x: &[f32],
+    map: &Map,
+    residual: Option<&[f32]>,
+    rectifier: Rectifier,
+) -> Floats {
     let chunk = chunk(map.channels());
-    // what is not a number is not less than 0, and goes on to the loss, where it is noticed
-    let lowest = if relu { 0.0 } else { f32::NEG_INFINITY };
+    // what is not a number is beyond neither limit, and goes on to the loss, where it is noticed
+    let limits = rectifier.limits().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
     let mut y = Floats::stale(x.len());
     let chunks = y.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
     match residual {
-        None => chunks.for_each(|(y, x)| normalize(y, x, &map.scale, &map.shift, lowest)),
+        None => chunks.for_each(|(y, x)| normalize(y, x, &map.scale, &map.shift, limits)),
         Some(residual) => chunks.zip(residual.par_chunks(chunk)).for_each(|((y, x), residual)| {
-            normalize_and_add(y, x, residual, &map.scale, &map.shift, lowest);
+            normalize_and_add(y, x, residual, &map.scale, &map.shift, limits);
         }),
     }
     y
 }
 
 vectorized! {
-    fn keep_positive(gradient: &mut [f32], output: &[f32]) {
+    fn keep_within(gradient: &mut [f32], output: &[f32], limits: [f32; 2]) {
+        let [lowest, highest] = limits;
         for (gradient, output) in gradient.iter_mut().zip(output) {
-            *gradient = if *output > 0.0 { *gradient } else { 0.0 };
+            let within = (*output > lowest) & (*output < highest);
+            *gradient = if within { *gradient } else { 0.0 };
         }
     }
 }
 
-/// Sets the gradient to 0 where the output is.
-pub(super) fn mask(gradient: &mut [f32], output: &[f32]) {
-    gradient
-        .par_chunks_mut(CHUNK)
-        .zip(output.par_chunks(CHUNK))
-        .for_each(|(gradient, output)| keep_positive(gradient, output));
-}
-
 vectorized! {
-    fn keep_mapped_positive(gradient: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
+    fn keep_mapped_within(
+        gradient: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2],
+    ) {
+        let [lowest, highest] = limits;
         let channels = scale.len();
         let shift = &shift[..channels];
         for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
             for (((gradient, x), scale), shift) in
                 gradient.iter_mut().zip(x).zip(scale).zip(shift)
             {
-                *gradient = if x * scale + shift > 0.0 { *gradient } else { 0.0 };
+                let output = x * scale + shift;
+                let within = (output > lowest) & (output < highest);
+                *gradient = if within { *gradient } else { 0.0 };
             }
         }
     }
-}
-
-/// Sets the gradient to 0 where the output, which is worked out again, is.
-pub(super) fn mask_by_input(gradient: &mut [f32], x: &[f32], map: &Map) {
-    let chunk = chunk(map.channels());
-    gradient
-        .par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk))
-        .for_each(|(gradient, x)| keep_mapped_positive(gradient, x, &map.scale, &map.shift));
 }
 
 vectorized! {
@@ -215,13 +215,31 @@ vectorized! {
     }
 }
 
-/// Returns the gradients by weight and bias; chunks are added in f64 in their order.
-pub(super) fn sums(x: &[f32], gradient: &[f32], map: &Map) -> Sums {
+/// Sets the gradient to 0 where the output, given or else worked out again, is at a limit, and returns
+/// the gradients by weight and bias; chunks are added in f64 in their order.
+pub(super) fn masked_sums(
+    x: &[f32],
+    gradient: &mut [f32],
+    output: Option<&[f32]>,
+    map: &Map,
+    limits: Option<[f32; 2]>,
+) -> Sums {
     let channels = map.channels();
+    let chunk = chunk(channels);
     let parts: Vec<(Vec<f32>, Vec<f32>)> = x
-        .par_chunks(chunk(channels))
-        .zip(gradient.par_chunks(chunk(channels)))
-        .map(|(x, gradient)| {
+        .par_chunks(chunk)
+        .zip(gradient.par_chunks_mut(chunk))
+        .enumerate()
+        .map(|(index, (x, gradient))| {
+            match (output, limits) {
+                (Some(output), Some(limits)) => {
+                    keep_within(gradient, &output[index * chunk..][..x.len()], limits);
+                }
+                (None, Some(limits)) => {
+                    keep_mapped_within(gradient, x, &map.scale, &map.shift, limits);
+                }
+                (_, None) => {}
+            }
             let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
             add_gradients((&mut plain, &mut weighted), x, gradient, &map.mean);
             (plain, weighted)

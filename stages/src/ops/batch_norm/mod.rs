@@ -4,8 +4,10 @@ mod composed;
 mod host;
 
 use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use super::profile::Work;
+use super::rectifier::Rectifier;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
 use crate::weights::{Buffer, Parameter};
@@ -15,6 +17,8 @@ use crate::weights::{Buffer, Parameter};
 pub(crate) struct BatchNorm {
     /// γ.
     pub(crate) weight: Parameter,
+    /// Whether γ is trained.
+    pub(crate) scales: bool,
     /// β.
     pub(crate) bias: Parameter,
     /// Mean over batches, for inference.
@@ -31,7 +35,7 @@ pub(crate) struct BatchNorm {
 #[derive(Clone, Copy, Debug)]
 struct After<'a> {
     residual: Option<&'a Array>,
-    relu: bool,
+    rectifier: Rectifier,
 }
 
 /// Mean and biased variance of each channel.
@@ -40,7 +44,7 @@ struct Statistics {
     variance: Vec<f32>,
 }
 
-/// Computes relu?((x - mean) / √(var + eps) · weight + bias + residual?) over [N, H, W, C] or
+/// Computes rectifier((x - mean) / √(var + eps) · weight + bias + residual?) over [N, H, W, C] or
 /// [N, C]. Training takes the statistics of the batch and moves the running ones.
 ///
 /// # Errors
@@ -51,14 +55,14 @@ pub(crate) fn batch_norm(
     x: &Value,
     norm: &BatchNorm,
     residual: Option<&Value>,
-    relu: bool,
+    rectifier: Rectifier,
 ) -> Result<Value> {
     let channels = *x.dims().last().unwrap_or(&0);
     let name = &norm.weight.name;
     ensure!(
-        channels == norm.weight.variable.elem_count(),
+        channels == norm.channels(),
         "`{name}` is for {} channels, and was given {:?}",
-        norm.weight.variable.elem_count(),
+        norm.channels(),
         x.dims()
     );
     if let Some(residual) = residual {
@@ -69,7 +73,7 @@ pub(crate) fn batch_norm(
         count > 1 || !tape.is_training(),
         "`{name}`: training needs more than one value of each channel"
     );
-    let after = After { residual: residual.map(Value::array), relu };
+    let after = After { residual: residual.map(Value::array), rectifier };
     match x.array() {
         Array::Host(array) => on_host(tape, x, array, norm, after, residual),
         Array::Device(array) => composed::batch_norm(tape, x, array, norm, after, residual),
@@ -103,29 +107,31 @@ fn on_host(
         Some(Array::Host(added)) => Some(&added.floats[..]),
         Some(Array::Device(_)) => anyhow::bail!("the residual is not on the CPU"),
     };
-    let y = host::forward(&array.floats, &map, added, after.relu);
+    let y = host::forward(&array.floats, &map, added, after.rectifier);
     let output = Array::Host(Host::new(array.shape.clone(), y));
     let (node, x) = (x.node, array.clone());
-    // without a residual the sign of the output follows from x, and the output is not read again
-    let kept = (after.relu && residual.is_some()).then(|| output.clone());
+    let limits = after.rectifier.limits();
+    // without a residual the output follows from x, and is not read again
+    let kept = limits.filter(|_| residual.is_some()).map(|_| output.clone());
     let residual_node = residual.map(|residual| residual.node);
-    let (relu, norm) = (after.relu, norm.clone());
-    Ok(tape.record(output, move |gradient, sink| {
+    let norm = norm.clone();
+    Ok(tape.record(Work::new("batch norm"), output, move |gradient, sink| {
         let Array::Host(gradient) = gradient else {
             anyhow::bail!("a gradient on the CPU was expected")
         };
         let (shape, mut gradient) = gradient.into_owned();
-        match (&kept, relu) {
-            (Some(Array::Host(output)), _) => host::mask(&mut gradient, &output.floats),
-            (_, true) => host::mask_by_input(&mut gradient, &x.floats, &map),
-            _ => {}
-        }
+        let output = match &kept {
+            Some(Array::Host(output)) => Some(&output.floats[..]),
+            _ => None,
+        };
+        let sums = host::masked_sums(&x.floats, &mut gradient, output, &map, limits);
         drop(kept);
-        let sums = host::sums(&x.floats, &gradient, &map);
         let channels = map.channels();
         let device = Device::Cpu;
-        let by_weight = Tensor::from_slice(&sums.by_weight, channels, &device)?;
-        sink.give_parameter(&norm.weight, by_weight)?;
+        if norm.scales {
+            let by_weight = Tensor::from_slice(&sums.by_weight, channels, &device)?;
+            sink.give_parameter(&norm.weight, by_weight)?;
+        }
         let by_bias = Tensor::from_slice(&sums.by_bias, channels, &device)?;
         sink.give_parameter(&norm.bias, by_bias)?;
         let Some(residual_node) = residual_node else {
@@ -141,6 +147,32 @@ fn on_host(
 }
 
 impl BatchNorm {
+    /// Returns how many channels it is for.
+    pub(super) fn channels(&self) -> usize {
+        self.weight.variable.elem_count()
+    }
+
+    /// Returns what inference multiplies each channel by and then adds to it, f32.
+    pub(super) fn folded(&self) -> Result<(Tensor, Tensor)> {
+        let numbers = |variable: &Tensor| -> Result<Vec<f64>> {
+            Ok(variable.to_dtype(DType::F64)?.to_vec1()?)
+        };
+        let [weight, bias, mean, variance] = [
+            numbers(&self.weight.variable)?,
+            numbers(&self.bias.variable)?,
+            numbers(&self.running_mean.variable)?,
+            numbers(&self.running_var.variable)?,
+        ];
+        let (mut scale, mut shift) = (Vec::new(), Vec::new());
+        for channel in 0..weight.len() {
+            let factor = weight[channel] / (variance[channel] + self.eps).sqrt();
+            scale.push(factor as f32);
+            shift.push((bias[channel] - mean[channel] * factor) as f32);
+        }
+        let (length, device) = (scale.len(), self.weight.variable.device());
+        Ok((Tensor::from_vec(scale, length, device)?, Tensor::from_vec(shift, length, device)?))
+    }
+
     /// Moves the running statistics towards those of a batch of `count` values per channel.
     fn observe(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
         let unbiased = (variance * (count as f64 / (count as f64 - 1.0)))?;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use candle_core::{Device, Tensor};
 
 use super::{Path, batch_norm, close, leaf, numbers, parameter};
-use crate::ops::{self, Tape};
+use crate::ops::{self, LayerNorm, Moves, Rectifier, Tape};
+use crate::rng::Random;
 
 /// The tensors of one case, by name.
 type Case = BTreeMap<String, Tensor>;
@@ -33,6 +34,14 @@ fn window(case: &Case) -> Vec<usize> {
     numbers(&case["window"]).into_iter().map(|number| number as usize).collect()
 }
 
+/// Returns the implementation that a value leads to.
+fn path_of(x: &ops::Value) -> Path {
+    match x.array() {
+        super::Array::Host(_) => Path::Kernels,
+        super::Array::Device(_) => Path::Composed,
+    }
+}
+
 /// Checks an operator of named inputs: its value, and its gradient by every `by_` of the case.
 fn check(family: &str, operator: impl Fn(&mut Tape, &ops::Value, &Case) -> ops::Value) {
     for (name, case) in cases(family) {
@@ -55,8 +64,15 @@ fn check(family: &str, operator: impl Fn(&mut Tape, &ops::Value, &Case) -> ops::
 fn convolution() {
     check("convolution", |tape, x, case| {
         let window = window(case);
+        let moves = Moves {
+            stride: [window[0], window[1]],
+            padding: [window[2], window[3]],
+            dilation: [window[4], window[5]],
+            groups: window[6],
+        };
         let weight = parameter("weight", &case["weight"]);
-        ops::convolution(tape, x, &weight, window[0], window[1]).unwrap()
+        let bias = case.get("bias").map(|bias| parameter("bias", bias));
+        ops::convolution(tape, x, &weight, bias.as_ref(), moves).unwrap()
     });
 }
 
@@ -65,20 +81,56 @@ fn batch_norm_in_training_and_inference() {
     check("batch-norm", |tape, x, case| {
         let norm =
             batch_norm(&case["weight"], &case["bias"], &case["running_mean"], &case["running_var"]);
-        let relu = numbers(&case["relu"])[0] > 0.0;
-        let path = match x.array() {
-            super::Array::Host(_) => Path::Kernels,
-            super::Array::Device(_) => Path::Composed,
+        let rectifier = match numbers(&case["highest"])[0] {
+            0.0 => Rectifier::None,
+            6.0 => Rectifier::Relu6,
+            _ => Rectifier::Relu,
         };
-        let residual = case.get("residual").map(|added| leaf(tape, "residual", added, path));
+        let residual = case.get("residual").map(|added| leaf(tape, "residual", added, path_of(x)));
         let mut idle = Tape::inference();
-        let at_rest = ops::batch_norm(&mut idle, x, &norm, residual.as_ref(), relu).unwrap();
+        let at_rest = ops::batch_norm(&mut idle, x, &norm, residual.as_ref(), rectifier).unwrap();
         assert!(at_rest.node.is_none());
         close("inference", at_rest.tensor(), &case["idle"], 1e-5);
-        let y = ops::batch_norm(tape, x, &norm, residual.as_ref(), relu).unwrap();
+        let y = ops::batch_norm(tape, x, &norm, residual.as_ref(), rectifier).unwrap();
         close("running mean", &norm.running_mean.variable, &case["next_mean"], 1e-6);
         close("running variance", &norm.running_var.variable, &case["next_var"], 1e-6);
         y
+    });
+}
+
+#[test]
+fn layer_norm() {
+    check("layer-norm", |tape, x, case| {
+        let (weight, bias) =
+            (parameter("weight", &case["weight"]), parameter("bias", &case["bias"]));
+        ops::layer_norm(tape, x, &LayerNorm { weight, bias, eps: 1e-6 }).unwrap()
+    });
+}
+
+#[test]
+fn gelu() {
+    check("gelu", |tape, x, _| ops::gelu(tape, x).unwrap());
+}
+
+#[test]
+fn prelu() {
+    check("prelu", |tape, x, case| {
+        ops::prelu(tape, x, &parameter("slope", &case["slope"])).unwrap()
+    });
+}
+
+#[test]
+fn flatten() {
+    check("flatten", |tape, x, _| ops::flatten(tape, x).unwrap());
+}
+
+#[test]
+fn scaled_sum() {
+    check("scaled-sum", |tape, x, case| {
+        let branch = leaf(tape, "branch", &case["branch"], path_of(x));
+        let (scale, random) =
+            (parameter("scale", &case["scale"]), &mut Random::new(1, "none", &[]));
+        ops::scaled_sum(tape, x, &branch, &scale, 0.0, random).unwrap()
     });
 }
 

@@ -1,20 +1,29 @@
-//! Convolution of [N, H, W, C] by a weight [out, in, kernel, kernel], without bias.
+//! Convolution of [N, H, W, C] by a weight [out, in of a group, rows, columns].
 
 mod composed;
+mod depthwise;
+mod field;
 mod geometry;
 mod host;
+#[cfg(test)]
+mod plain_sums;
 mod winograd;
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 
 pub(super) use self::geometry::Geometry;
+pub(crate) use self::geometry::Moves;
+use self::host::Finish;
+use super::batch_norm::{BatchNorm, batch_norm};
+use super::columns::column_sums;
 use super::matrix::Kernels;
+use super::rectifier::{Rectifier, rectified};
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
 use crate::weights::Parameter;
 
-/// Convolves images by a weight in PyTorch's layout, with zeros around the edges.
+/// Convolves images by a weight in PyTorch's layout, with zeros around the edges, and adds a bias.
 ///
 /// # Errors
 ///
@@ -23,51 +32,144 @@ pub(crate) fn convolution(
     tape: &mut Tape,
     x: &Value,
     weight: &Parameter,
-    stride: usize,
-    padding: usize,
+    bias: Option<&Parameter>,
+    moves: Moves,
 ) -> Result<Value> {
-    let [images, height, width, channels] = x.array().lengths("a convolution")?;
-    let (outputs, inputs, kernel, across) = weight.variable.dims4()?;
-    ensure!(
-        inputs == channels && kernel == across,
-        "`{}` is [{outputs}, {inputs}, {kernel}, {across}], and the image has {channels} channels",
-        weight.name
-    );
-    let geometry =
-        Geometry::new([images, height, width, channels], outputs, kernel, stride, padding)?;
-    let output = match x.array() {
-        Array::Host(x) => {
-            let forward = |w: &[f32]| host::forward(Kernels::best(), &geometry, &x.floats, w);
-            let y = read(&weight.variable, forward)?;
-            Array::Host(Host::new(geometry.output().to_vec(), y))
+    let geometry = geometry(x, weight, moves)?;
+    let numbers = bias.map(|bias| bias.variable.as_tensor());
+    let output = convolve(&geometry, x.array(), &weight.variable, numbers, None, Rectifier::None)?;
+    let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
+    let work = geometry.work(x.node.is_some());
+    Ok(tape.record(work, output, move |gradient, sink| {
+        if let Some(bias) = &bias {
+            sink.give_parameter(bias, column_sums(&gradient)?)?;
         }
-        Array::Device(x) => Array::Device(composed::forward(&geometry, x, &weight.variable)?),
-    };
-    let (x, weight) = (x.clone(), weight.clone());
-    Ok(tape.record(output, move |gradient, sink| match (gradient, x.array()) {
-        (Array::Host(gradient), Array::Host(input)) => {
-            let kernels = Kernels::best();
-            let sums = host::weight_gradient(kernels, &geometry, &input.floats, &gradient.floats);
-            let sums = Tensor::from_vec(sums, weight.variable.shape(), &Device::Cpu)?;
-            sink.give_parameter(&weight, sums)?;
-            if x.node.is_some() {
-                let back =
-                    |w: &[f32]| host::input_gradient(kernels, &geometry, &gradient.floats, w);
-                let back = read(&weight.variable, back)?;
-                sink.give(x.node, Array::Host(Host::new(input.shape.clone(), back)))?;
+        match (gradient, x.array()) {
+            (Array::Host(gradient), Array::Host(input)) => {
+                let (kernels, given) = (Kernels::best(), &gradient.floats);
+                let sums = host::weight_gradient(kernels, &geometry, &input.floats, given);
+                let sums = Tensor::from_vec(sums, weight.variable.shape(), &Device::Cpu)?;
+                sink.give_parameter(&weight, sums)?;
+                if x.node.is_some() {
+                    let back = |w: &[f32]| host::input_gradient(kernels, &geometry, given, w);
+                    let back = read(&weight.variable, back)?;
+                    sink.give(x.node, Array::Host(Host::new(input.shape.clone(), back)))?;
+                }
             }
-            Ok(())
-        }
-        (gradient, _) => {
-            let gradient = Value::new(gradient, None);
-            let (gradient, input) = (gradient.tensor(), x.tensor());
-            let sums = composed::weight_gradient(&geometry, input, gradient)?;
-            sink.give_parameter(&weight, sums)?;
-            if x.node.is_some() {
-                let back = composed::input_gradient(&geometry, gradient, &weight.variable)?;
-                sink.give(x.node, Array::Device(back))?;
+            (gradient, _) => {
+                let gradient = Value::new(gradient, None);
+                let (gradient, input) = (gradient.tensor(), x.tensor());
+                let sums = composed::weight_gradient(&geometry, input, gradient)?;
+                sink.give_parameter(&weight, sums)?;
+                if x.node.is_some() {
+                    let back = composed::input_gradient(&geometry, gradient, &weight.variable)?;
+                    sink.give(x.node, Array::Device(back))?;
+                }
             }
-            Ok(())
         }
+        Ok(())
     }))
+}
+
+/// Convolves without bias, normalizes, adds a residual and rectifies. In inference the norm is folded
+/// into the convolution, which gives the same but for rounding.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub(crate) fn convolution_norm(
+    tape: &mut Tape,
+    x: &Value,
+    weight: &Parameter,
+    moves: Moves,
+    norm: &BatchNorm,
+    residual: Option<&Value>,
+    rectifier: Rectifier,
+) -> Result<Value> {
+    if tape.is_training() {
+        let y = convolution(tape, x, weight, None, moves)?;
+        return batch_norm(tape, &y, norm, residual, rectifier);
+    }
+    let geometry = geometry(x, weight, moves)?;
+    ensure!(
+        norm.channels() == geometry.outputs,
+        "`{}` is for {} channels, and was given {}",
+        norm.weight.name,
+        norm.channels(),
+        geometry.outputs
+    );
+    if let Some(residual) = residual {
+        let [shape, given] = [&geometry.output()[..], residual.dims()];
+        ensure!(shape == given, "`{}`: the residual is {given:?}", norm.weight.name);
+    }
+    let (scale, shift) = norm.folded()?;
+    let scaled = match x.array() {
+        Array::Host(_) => {
+            let scale = read(&scale, <[f32]>::to_vec)?;
+            let scaled = read(&weight.variable, |w| host::scaled(w, &scale))?;
+            Tensor::from_vec(scaled, weight.variable.shape(), &Device::Cpu)?
+        }
+        Array::Device(_) => {
+            weight.variable.broadcast_mul(&scale.reshape((geometry.outputs, 1, 1, 1))?)?
+        }
+    };
+    let residual = residual.map(Value::array);
+    let output = convolve(&geometry, x.array(), &scaled, Some(&shift), residual, rectifier)?;
+    // in inference the tape keeps no way back
+    let work = geometry.work(false);
+    Ok(tape.record(work, output, |_, _| Ok(())))
+}
+
+/// Works out the lengths, and refuses what does not fit.
+fn geometry(x: &Value, weight: &Parameter, moves: Moves) -> Result<Geometry> {
+    let lengths: [usize; 4] = x.array().lengths("a convolution")?;
+    let (outputs, inputs, rows, columns) = weight.variable.dims4()?;
+    ensure!(
+        inputs * moves.groups == lengths[3],
+        "`{}` is [{outputs}, {inputs}, {rows}, {columns}] for {} groups, and the image has {} \
+         channels",
+        weight.name,
+        moves.groups,
+        lengths[3]
+    );
+    Geometry::new(lengths, outputs, [rows, columns], moves)
+}
+
+/// Convolves, adds bias and residual, and rectifies.
+fn convolve(
+    geometry: &Geometry,
+    x: &Array,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Array>,
+    rectifier: Rectifier,
+) -> Result<Array> {
+    match x {
+        Array::Host(x) => {
+            let bias = bias.map(|bias| read(bias, <[f32]>::to_vec)).transpose()?;
+            let limits = rectifier.limits().filter(|_| residual.is_none());
+            let finish = Finish { bias: bias.as_deref(), limits };
+            let forward =
+                |w: &[f32]| host::forward(Kernels::best(), geometry, &x.floats, w, finish);
+            let mut y = read(weight, forward)?;
+            match residual {
+                None => {}
+                Some(Array::Host(residual)) => {
+                    super::add::accumulate_within(&mut y, &residual.floats, rectifier.limits());
+                }
+                Some(Array::Device(_)) => anyhow::bail!("the residual is not on the CPU"),
+            }
+            Ok(Array::Host(Host::new(geometry.output().to_vec(), y)))
+        }
+        Array::Device(x) => {
+            let mut y = composed::forward(geometry, x, weight)?;
+            if let Some(bias) = bias {
+                y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
+            }
+            if let Some(residual) = residual {
+                y = (y + Value::new(residual.clone(), None).tensor())?;
+            }
+            Ok(Array::Device(rectified(&y, rectifier)?))
+        }
+    }
 }

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
+use super::host::Finish;
 use crate::ops::floats::Floats;
 use crate::ops::matrix::{Kernels, Packed, join_pixels, product_of_lines, spread_pixels};
 
@@ -41,7 +42,7 @@ impl Winograd {
             width: geometry.width,
             inputs: geometry.inputs,
             outputs: geometry.outputs,
-            padding: geometry.padding,
+            padding: geometry.padding[0],
             reversed: false,
         })
     }
@@ -54,13 +55,19 @@ impl Winograd {
             width: geometry.columns,
             inputs: geometry.outputs,
             outputs: geometry.inputs,
-            padding: 2_usize.checked_sub(geometry.padding)?,
+            padding: 2_usize.checked_sub(geometry.padding[0])?,
             reversed: true,
         })
     }
 
     /// Convolves images by a weight, in PyTorch's layout and not reversed.
-    pub(super) fn convolve(&self, kernels: &Kernels, x: &[f32], weight: &[f32]) -> Floats {
+    pub(super) fn convolve(
+        &self,
+        kernels: &Kernels,
+        x: &[f32],
+        weight: &[f32],
+        finish: Finish<'_>,
+    ) -> Floats {
         let packed = self.transformed(kernels, weight);
         let (rows, columns) =
             (self.height + 2 * self.padding - 2, self.width + 2 * self.padding - 2);
@@ -115,7 +122,9 @@ impl Winograd {
                             .then(|| image * to + (row * columns + column) * self.outputs)
                     });
                     let source = &products[tile * self.outputs..];
-                    join_pixels(kernels, source, count * self.outputs, self.outputs, y, places);
+                    let (pitch, columns) = (count * self.outputs, self.outputs);
+                    let Finish { bias, limits } = finish;
+                    join_pixels(kernels, source, pitch, columns, y, places, bias, limits);
                 }
             }
         });
@@ -167,9 +176,12 @@ fn widen([a, b, c]: &[[f32; WIDEST]; 3]) -> [[f32; WIDEST]; 4] {
 }
 
 fn fits(geometry: &Geometry) -> bool {
-    geometry.kernel == 3
-        && geometry.stride == 1
-        && geometry.padding <= 2
+    geometry.kernel == [3; 2]
+        && geometry.stride == [1; 2]
+        && geometry.dilation == [1; 2]
+        && geometry.groups == 1
+        && geometry.padding[0] == geometry.padding[1]
+        && geometry.padding[0] <= 2
         && geometry.inputs >= CHANNELS
         && geometry.outputs >= CHANNELS
 }

@@ -1,6 +1,7 @@
 //! The inner loops, compiled for every set of instructions and size of tile.
 
 use super::simd::Simd;
+use super::stencil::{GatherTile, StencilSumTile, StencilTile};
 use super::transforms::{JoinTile, SpreadTile};
 use crate::ops::instructions::Instructions;
 
@@ -20,8 +21,12 @@ pub(super) struct ProductTile {
     /// The panel's first column in the result, and how many it has there.
     pub(super) column: usize,
     pub(super) columns: usize,
+    /// What the sums start from, as wide as the panel; null for zeros.
+    pub(super) start: *const f32,
     /// Whether to add to what the result holds.
     pub(super) accumulate: bool,
+    /// The lowest and the highest that a result may be.
+    pub(super) limits: Option<[f32; 2]>,
 }
 
 /// One tile of a sum of outer products: over `count` rows, some numbers of each left row by some
@@ -48,6 +53,9 @@ pub(in crate::ops) struct Kernels {
     pub(super) outer: &'static [unsafe fn(&OuterTile)],
     pub(super) spread: unsafe fn(&SpreadTile),
     pub(super) join: unsafe fn(&JoinTile),
+    pub(super) stencil: &'static [unsafe fn(&StencilTile)],
+    pub(super) stencil_sum: &'static [unsafe fn(&StencilSumTile)],
+    pub(super) gather: unsafe fn(&GatherTile),
 }
 
 impl Kernels {
@@ -73,7 +81,7 @@ impl Kernels {
     }
 
     /// Returns the most rows of a tile.
-    pub(super) fn most_rows(&self) -> usize {
+    pub(in crate::ops) fn most_rows(&self) -> usize {
         self.product.len()
     }
 }
@@ -102,7 +110,12 @@ unsafe fn product<S: Simd, const ROWS: usize>(tile: &ProductTile) {
 unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &ProductTile) {
     // SAFETY: the contract gives every pointer the numbers that these loops read and write.
     unsafe {
-        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let start = if tile.start.is_null() {
+            [S::zero(); VECTORS]
+        } else {
+            vectors::<S, VECTORS>(tile.start, VECTORS * S::LANES)
+        };
+        let mut sums = [start; ROWS];
         let mut line = tile.panel;
         for tap in 0..tile.taps {
             let runs = tile.sources.add(tap * tile.pitch).cast::<[*const f32; ROWS]>().read();
@@ -115,6 +128,22 @@ unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &Pr
             }
         }
         let targets = tile.targets.cast::<[*mut f32; ROWS]>().read();
+        if let Some(limits) = tile.limits {
+            let [lowest, highest] = limits.map(|limit| S::splat(limit));
+            for (sums, target) in sums.into_iter().zip(targets) {
+                let mut held = sums;
+                if tile.accumulate {
+                    for (vector, held) in held.iter_mut().enumerate() {
+                        let left = tile.columns.saturating_sub(vector * S::LANES);
+                        let before = target.wrapping_add(tile.column + vector * S::LANES);
+                        *held = held.add(S::load_first(before, left.min(S::LANES)));
+                    }
+                }
+                let held = held.map(|sum| sum.at_least(lowest).at_most(highest));
+                put(held, target.add(tile.column), tile.columns, false);
+            }
+            return;
+        }
         for (sums, target) in sums.into_iter().zip(targets) {
             put(sums, target.add(tile.column), tile.columns, tile.accumulate);
         }
@@ -175,7 +204,10 @@ unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL:
 /// The instructions of `S` must be there, and the pointer good for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn vectors<S: Simd, const VECTORS: usize>(from: *const f32, columns: usize) -> [S; VECTORS] {
+pub(super) unsafe fn vectors<S: Simd, const VECTORS: usize>(
+    from: *const f32,
+    columns: usize,
+) -> [S; VECTORS] {
     // SAFETY: no more than the columns that are there is read.
     unsafe {
         let mut vectors = [S::zero(); VECTORS];
@@ -218,7 +250,7 @@ unsafe fn add_scaled<S: Simd, const VECTORS: usize>(
 /// The target must be good for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop writes through pointers")]
-unsafe fn put<S: Simd, const VECTORS: usize>(
+pub(super) unsafe fn put<S: Simd, const VECTORS: usize>(
     sums: [S; VECTORS],
     target: *mut f32,
     columns: usize,
@@ -249,8 +281,10 @@ macro_rules! kernels {
     ($name:ident, $module:ident, $vector:ty, $(#[$feature:meta])?, $($rows:literal)+) => {
         #[expect(unsafe_code, reason = "compiled for instructions that may not be there")]
         mod $module {
-            use super::{JoinTile, OuterTile, ProductTile, SpreadTile};
-            use crate::ops::matrix::transforms;
+            use super::{
+                GatherTile, JoinTile, OuterTile, ProductTile, SpreadTile, StencilSumTile, StencilTile,
+            };
+            use crate::ops::matrix::{stencil, transforms};
             $(#[$feature])?
             pub(super) unsafe fn product<const ROWS: usize>(tile: &ProductTile) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
@@ -271,6 +305,21 @@ macro_rules! kernels {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
                 unsafe { transforms::join::<$vector>(tile) }
             }
+            $(#[$feature])?
+            pub(super) unsafe fn stencil<const PIXELS: usize>(tile: &StencilTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { stencil::stencil::<$vector, PIXELS>(tile) }
+            }
+            $(#[$feature])?
+            pub(super) unsafe fn stencil_sum<const TAPS: usize>(tile: &StencilSumTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { stencil::stencil_sum::<$vector, TAPS>(tile) }
+            }
+            $(#[$feature])?
+            pub(super) unsafe fn gather(tile: &GatherTile) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { stencil::gather::<$vector>(tile) }
+            }
         }
         static $name: Kernels = Kernels {
             width: 2 * <$vector as Simd>::LANES,
@@ -278,6 +327,9 @@ macro_rules! kernels {
             outer: &[$($module::outer::<$rows>),+],
             spread: $module::spread,
             join: $module::join,
+            stencil: &[$($module::stencil::<$rows>),+],
+            stencil_sum: &[$($module::stencil_sum::<$rows>),+],
+            gather: $module::gather,
         };
     };
 }

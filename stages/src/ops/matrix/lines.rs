@@ -8,7 +8,10 @@ use super::product::{Sources, Targets};
 /// The rows of a row-major matrix.
 pub(in crate::ops) struct Lines<'a> {
     numbers: &'a [f32],
-    length: usize,
+    /// Numbers of a whole row.
+    pitch: usize,
+    /// Those of each row that are read.
+    range: Range<usize>,
 }
 
 /// The rows of a row-major matrix to write.
@@ -22,8 +25,14 @@ pub(in crate::ops) struct LinesMut<'a> {
 impl<'a> Lines<'a> {
     /// Views numbers as rows of this length.
     pub(in crate::ops) fn new(numbers: &'a [f32], length: usize) -> Self {
-        assert!(length > 0 && numbers.len().is_multiple_of(length), "rows of {length} do not fit");
-        Self { numbers, length }
+        Self::part(numbers, length, 0..length)
+    }
+
+    /// Views numbers as rows of this pitch, of which a range is read.
+    pub(in crate::ops) fn part(numbers: &'a [f32], pitch: usize, range: Range<usize>) -> Self {
+        assert!(pitch > 0 && numbers.len().is_multiple_of(pitch), "rows of {pitch} do not fit");
+        assert!(range.end <= pitch, "number {} of rows of {pitch}", range.end);
+        Self { numbers, pitch, range }
     }
 }
 
@@ -37,20 +46,20 @@ impl<'a> LinesMut<'a> {
 }
 
 #[expect(unsafe_code, reason = "hands out pointers to whole rows of a borrowed slice")]
-// SAFETY: each pointer starts a row of the slice, which is borrowed as long as this lives.
+// SAFETY: each pointer starts the range of a row of the slice, borrowed as long as this lives.
 unsafe impl Sources for Lines<'_> {
     fn taps(&self) -> usize {
         1
     }
     fn depth(&self) -> usize {
-        self.length
+        self.range.len()
     }
     fn rows(&self) -> usize {
-        self.numbers.len() / self.length
+        self.numbers.len() / self.pitch
     }
     fn locate(&self, rows: Range<usize>, _taps: Range<usize>, table: &mut [*const f32]) {
         for (place, row) in table.iter_mut().zip(rows) {
-            *place = self.numbers[row * self.length..][..self.length].as_ptr();
+            *place = self.numbers[row * self.pitch..][self.range.clone()].as_ptr();
         }
     }
 }

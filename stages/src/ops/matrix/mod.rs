@@ -10,11 +10,13 @@ mod outer;
 mod packed;
 mod product;
 mod simd;
+mod stencil;
 mod transforms;
 
 pub(super) use kernels::Kernels;
 pub(super) use lines::{Lines, LinesMut};
-pub(super) use outer::outer;
+pub(super) use outer::{Target, outer};
 pub(super) use packed::Packed;
-pub(super) use product::{Sources, Targets, product, product_of_lines};
+pub(super) use product::{Sources, Targets, product, product_of_lines, tiles};
+pub(super) use stencil::{GatherTile, StencilSumTile, StencilTile};
 pub(super) use transforms::{join_pixels, spread_pixels};

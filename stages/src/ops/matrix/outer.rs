@@ -34,14 +34,16 @@ impl Cut {
 
 /// Pointers to disjoint parts of one matrix, which tasks write.
 #[derive(Clone, Copy)]
-struct Target(*mut f32);
+pub(in crate::ops) struct Target(pub(in crate::ops) *mut f32);
 
 #[expect(unsafe_code, reason = "tasks write disjoint parts")]
-// SAFETY: every task writes lines and columns of its own, see `outer`.
+// SAFETY: the pointer is only handed out; who writes through it sees to it that no two tasks write
+// the same numbers.
 unsafe impl Sync for Target {}
 
 impl Target {
-    fn at(&self, offset: usize) -> *mut f32 {
+    /// Returns where a number lies.
+    pub(in crate::ops) fn at(&self, offset: usize) -> *mut f32 {
         self.0.wrapping_add(offset)
     }
 }

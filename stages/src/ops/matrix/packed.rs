@@ -11,6 +11,10 @@ pub(in crate::ops) struct Packed {
     pub(super) lines: usize,
     pub(super) columns: usize,
     pub(super) floats: Floats,
+    /// What each column starts from, filled up with zeros as the panels are.
+    pub(super) bias: Option<Vec<f32>>,
+    /// The lowest and the highest that a result may be.
+    pub(super) limits: Option<[f32; 2]>,
 }
 
 impl Packed {
@@ -32,7 +36,23 @@ impl Packed {
             }
             fill(first, count, floats);
         });
-        Self { lines, columns, floats }
+        Self { lines, columns, floats, bias: None, limits: None }
+    }
+
+    /// Adds a bias to every row of the result, and then holds its numbers within limits.
+    pub(in crate::ops) fn finished(
+        self,
+        kernels: &Kernels,
+        bias: Option<&[f32]>,
+        limits: Option<[f32; 2]>,
+    ) -> Self {
+        let bias = bias.map(|bias| {
+            assert_eq!(bias.len(), self.columns, "a bias for each column");
+            let mut padded = bias.to_vec();
+            padded.resize(self.columns.next_multiple_of(kernels.width), 0.0);
+            padded
+        });
+        Self { bias, limits, ..self }
     }
 
     /// Lays out the transpose of a row-major matrix of `columns` rows.

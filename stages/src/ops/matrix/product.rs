@@ -83,6 +83,7 @@ pub(in crate::ops) fn product(
                 line: tap * depth,
                 panels: group..(group + PANELS).min(panels),
                 accumulate: tap > 0,
+                last: tap + together >= taps,
             };
             // SAFETY: sources and targets are good by their traits' promise for `depth` and
             // `columns` numbers, which are those of `right`.
@@ -107,7 +108,8 @@ pub(in crate::ops) fn product_of_lines(
     let targets: Vec<_> = result.chunks_exact_mut(right.columns).map(<[f32]>::as_mut_ptr).collect();
     let panels = 0..right.columns.div_ceil(kernels.width);
     let (sources, targets) = (&sources[..], &targets[..]);
-    let block = Block { taps: 1, depth, sources, targets, line, panels, accumulate: false };
+    let (accumulate, last) = (false, true);
+    let block = Block { taps: 1, depth, sources, targets, line, panels, accumulate, last };
     // SAFETY: sources and targets are whole rows of slices, as many of each.
     unsafe { block.multiply(kernels, right) }
 }
@@ -122,7 +124,10 @@ struct Block<'a> {
     /// The first line of the packed matrix.
     line: usize,
     panels: Range<usize>,
+    /// Whether to add to what the targets hold.
     accumulate: bool,
+    /// Whether nothing more is added.
+    last: bool,
 }
 
 impl Block<'_> {
@@ -147,7 +152,12 @@ impl Block<'_> {
                     targets: self.targets[tile.start..].as_ptr(),
                     column,
                     columns: width.min(right.columns - column),
+                    start: match &right.bias {
+                        Some(bias) if !self.accumulate => bias[column..][..width].as_ptr(),
+                        _ => std::ptr::null(),
+                    },
                     accumulate: self.accumulate,
+                    limits: right.limits.filter(|_| self.last),
                 };
                 // SAFETY: `Kernels` exist only for instructions that are there; the panel holds
                 // all lines of its taps; sources and targets by this function's contract.
@@ -158,7 +168,7 @@ impl Block<'_> {
 }
 
 /// Cuts rows into as few tiles as possible, of nearly one size.
-pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(in crate::ops) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.div_ceil(most);
     (0..count).map(move |tile| rows * tile / count..rows * (tile + 1) / count)
 }

@@ -21,6 +21,10 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn subtract(self, other: Self) -> Self;
     /// Returns `self * factor + sum`.
     unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self;
+    /// Returns the larger of each; what is not a number stays.
+    unsafe fn at_least(self, lowest: Self) -> Self;
+    /// Returns the smaller of each; what is not a number stays.
+    unsafe fn at_most(self, highest: Self) -> Self;
 }
 
 /// Four numbers, in whatever the architecture holds them.
@@ -76,6 +80,14 @@ unsafe impl Simd for Plain {
     unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self {
         // not fused: without the instruction that is a call for every number
         std::array::from_fn(|lane| self[lane] * factor[lane] + sum[lane])
+    }
+    #[inline(always)]
+    unsafe fn at_least(self, lowest: Self) -> Self {
+        std::array::from_fn(|at| if self[at] < lowest[at] { lowest[at] } else { self[at] })
+    }
+    #[inline(always)]
+    unsafe fn at_most(self, highest: Self) -> Self {
+        std::array::from_fn(|at| if self[at] > highest[at] { highest[at] } else { self[at] })
     }
 }
 
@@ -142,6 +154,16 @@ mod x86 {
             // SAFETY: FMA by the contract.
             unsafe { _mm256_fmadd_ps(self, factor, sum) }
         }
+        #[inline(always)]
+        unsafe fn at_least(self, lowest: Self) -> Self {
+            // SAFETY: AVX2 by the contract; of two of which one is no number it gives the second.
+            unsafe { _mm256_max_ps(lowest, self) }
+        }
+        #[inline(always)]
+        unsafe fn at_most(self, highest: Self) -> Self {
+            // SAFETY: as above.
+            unsafe { _mm256_min_ps(highest, self) }
+        }
     }
 
     const fn first_of_16(count: usize) -> __mmask16 {
@@ -196,6 +218,16 @@ mod x86 {
         unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self {
             // SAFETY: AVX-512 by the contract.
             unsafe { _mm512_fmadd_ps(self, factor, sum) }
+        }
+        #[inline(always)]
+        unsafe fn at_least(self, lowest: Self) -> Self {
+            // SAFETY: AVX-512 by the contract; of two of which one is no number it gives the second.
+            unsafe { _mm512_max_ps(lowest, self) }
+        }
+        #[inline(always)]
+        unsafe fn at_most(self, highest: Self) -> Self {
+            // SAFETY: as above.
+            unsafe { _mm512_min_ps(highest, self) }
         }
     }
 }

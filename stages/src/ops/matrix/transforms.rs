@@ -22,6 +22,10 @@ pub(super) struct JoinTile {
     pixels: [*mut f32; 4],
     /// Which of the pixels lie inside the result.
     inside: [bool; 4],
+    /// Added to each pixel; null for nothing.
+    bias: *const f32,
+    /// The lowest and the highest that a pixel may be.
+    limits: Option<[f32; 2]>,
 }
 
 /// Writes Bᵀ d B of 4x4 pixels d: result number i of channel c at `target[i * pitch + c]`.
@@ -42,8 +46,10 @@ pub(in crate::ops) fn spread_pixels(
 }
 
 /// Writes Aᵀ m A of 4x4 products m, of which number i of column c is at `source[i * pitch + c]`,
-/// into the 2x2 pixels that there are, which start at these places of `image`.
+/// into the 2x2 pixels that there are, which start at these places of `image`: with a bias added, and
+/// then held within limits.
 #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
+#[expect(clippy::too_many_arguments, reason = "they describe one tile")]
 pub(in crate::ops) fn join_pixels(
     kernels: &Kernels,
     source: &[f32],
@@ -51,10 +57,13 @@ pub(in crate::ops) fn join_pixels(
     columns: usize,
     image: &mut [f32],
     places: [Option<usize>; 4],
+    bias: Option<&[f32]>,
+    limits: Option<[f32; 2]>,
 ) {
     assert!(source.len() >= 15 * pitch + columns, "a source of sixteen products");
     let last = places.iter().flatten().max().map_or(0, |place| place + columns);
     assert!(last <= image.len(), "a pixel up to {last} of {}", image.len());
+    assert!(bias.is_none_or(|bias| bias.len() == columns), "a bias for each column");
     let start = image.as_mut_ptr();
     let tile = JoinTile {
         source: source.as_ptr(),
@@ -62,6 +71,8 @@ pub(in crate::ops) fn join_pixels(
         columns,
         pixels: places.map(|place| start.wrapping_add(place.unwrap_or(0))),
         inside: places.map(|place| place.is_some()),
+        bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+        limits,
     };
     // SAFETY: `Kernels` exist only for instructions that are there; lengths are checked above, and
     // pixels outside are not written.
@@ -115,7 +126,7 @@ unsafe fn turn<S: Simd>(d: &mut [S; 16], places: [usize; 4]) {
 /// # Safety
 ///
 /// The instructions of `S` must be there, the source good for sixteen products, and every pixel
-/// inside for `columns` numbers.
+/// inside, and the bias where there is one, for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
 pub(super) unsafe fn join<S: Simd>(tile: &JoinTile) {
@@ -135,9 +146,17 @@ pub(super) unsafe fn join<S: Simd>(tile: &JoinTile) {
             let [a, b] = fold([half[0], half[1], half[2], half[3]]);
             let [c, d] = fold([half[4], half[5], half[6], half[7]]);
             for ((y, pixel), inside) in [a, b, c, d].into_iter().zip(tile.pixels).zip(tile.inside) {
-                if inside {
-                    store(y, pixel.add(column), count);
+                if !inside {
+                    continue;
                 }
+                let mut y = y;
+                if !tile.bias.is_null() {
+                    y = y.add(load(tile.bias.add(column), count));
+                }
+                if let Some([lowest, highest]) = tile.limits {
+                    y = y.at_least(S::splat(lowest)).at_most(S::splat(highest));
+                }
+                store(y, pixel.add(column), count);
             }
         }
     }

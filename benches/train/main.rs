@@ -1,0 +1,140 @@
+//! The Rust half of `just bench-train`: reads a name on each line and answers how long that work took.
+//!
+//! `benches/train/__main__.py` starts it beside PyTorch and lets the two take turns.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use serde_json::json;
+use stages::Profile;
+use stages::workload::{Loading, Training};
+
+const CLASSES: usize = 100;
+const SIDE: usize = 112;
+const BATCH: usize = 32;
+const INFERENCE_BATCH: usize = 64;
+const IMAGES: usize = 512;
+
+fn settings(model: &str) -> String {
+    format!(
+        "model.{model}\nloss.cross-entropy = {{}}\n\
+         optimizer.sgd = {{ rate = 0.001, momentum = 0.9, weight-decay = 5e-4 }}"
+    )
+}
+
+fn model(name: &str) -> Option<&'static str> {
+    match name {
+        "resnet" => Some("resnet = { depth = 18 }"),
+        "mobilenet" => Some("mobilenet-v2 = { dropout = 0 }"),
+        "convnext" => Some("convnext = { size = \"nano\", stochastic-depth = 0 }"),
+        _ => None,
+    }
+}
+
+const AUGMENT: &str = "augment = [{ random-resized-crop = { scale = [0.6, 1.0] } }, { flip = {} }]";
+
+/// Nanoseconds since the first call.
+fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Processor seconds of this process so far.
+fn processor() -> anyhow::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let microseconds =
+        usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(microseconds as f64 / 1e6)
+}
+
+/// Networks and loaders that were asked for, kept from turn to turn.
+#[derive(Default)]
+struct Works {
+    trainings: BTreeMap<String, Training>,
+    loading: Option<Loading>,
+}
+
+impl Works {
+    fn training(&mut self, name: &str, batch: usize) -> anyhow::Result<&mut Training> {
+        let key = format!("{name} {batch}");
+        if !self.trainings.contains_key(&key) {
+            let model = model(name).with_context(|| format!("no model {name}"))?;
+            let training = Training::new(&settings(model), CLASSES, batch, SIDE)?;
+            self.trainings.insert(key.clone(), training);
+        }
+        self.trainings.get_mut(&key).context("it was made above")
+    }
+
+    /// Does one piece of work, after what it needs was made.
+    fn run(&mut self, line: &str) -> anyhow::Result<serde_json::Value> {
+        let (what, name) = line.split_once(' ').unwrap_or((line, ""));
+        match what {
+            "train" => {
+                let training = self.training(name, BATCH)?;
+                timed(|| training.step().map(drop))
+            }
+            "infer" => {
+                let training = self.training(name, INFERENCE_BATCH)?;
+                timed(|| training.infer())
+            }
+            "profile-train" => {
+                let training = self.training(name, BATCH)?;
+                profiled(|| training.measured_step(clock))
+            }
+            "profile-infer" => {
+                let training = self.training(name, INFERENCE_BATCH)?;
+                profiled(|| training.measured_inference(clock))
+            }
+            "load" => {
+                if self.loading.is_none() {
+                    let workers = rayon::current_num_threads();
+                    self.loading = Some(Loading::new(AUGMENT, IMAGES, SIDE, workers)?);
+                }
+                let loading = self.loading.as_ref().context("it was made above")?;
+                timed(|| loading.run(BATCH))
+            }
+            _ => anyhow::bail!("no work {what}"),
+        }
+    }
+}
+
+fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<serde_json::Value> {
+    let (start, before) = (Instant::now(), processor()?);
+    work()?;
+    Ok(json!({ "wall": start.elapsed().as_secs_f64(), "cpu": processor()? - before }))
+}
+
+fn profiled(work: impl FnOnce() -> anyhow::Result<Profile>) -> anyhow::Result<serde_json::Value> {
+    let start = Instant::now();
+    let profile = work()?;
+    let shares: BTreeMap<_, _> = profile
+        .into_iter()
+        .map(|(name, share)| {
+            let figures = json!({
+                "forward": share.forward as f64 / 1e9,
+                "backward": share.backward as f64 / 1e9,
+                "products": share.products,
+            });
+            (name, figures)
+        })
+        .collect();
+    Ok(json!({ "wall": start.elapsed().as_secs_f64(), "shares": shares }))
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut works = Works::default();
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let answer = works.run(line?.trim())?;
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Sums over all but the last dimension, by which the gradient of a bias is found.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::instructions::vectorized;
+use super::value::Array;
+
+/// Numbers that one task takes, in whole rows; fixed, so that nothing depends on the threads.
+const CHUNK: usize = 16 * 1024;
+
+vectorized! {
+    fn add_rows(sums: &mut [f32], x: &[f32]) {
+        for row in x.chunks_exact(sums.len()) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// Returns the sum of each column of rows that lie one after the other; chunks are added in f64 in
+/// their order.
+pub(super) fn sums(x: &[f32], columns: usize) -> Vec<f32> {
+    let chunk = (CHUNK / columns).max(1) * columns;
+    let parts: Vec<Vec<f32>> = x
+        .par_chunks(chunk)
+        .map(|x| {
+            let mut sums = vec![0.0; columns];
+            add_rows(&mut sums, x);
+            sums
+        })
+        .collect();
+    add_parts(&parts, columns)
+}
+
+/// Adds up partial sums in f64 in their order.
+pub(super) fn add_parts(parts: &[Vec<f32>], columns: usize) -> Vec<f32> {
+    let mut sums = vec![0_f64; columns];
+    for part in parts {
+        for (sum, part) in sums.iter_mut().zip(part) {
+            *sum += f64::from(*part);
+        }
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
+}
+
+/// Returns the sum over all rows, as f32.
+pub(super) fn column_sums(x: &Array) -> Result<Tensor> {
+    let columns = *x.dims().last().unwrap_or(&1);
+    match x {
+        Array::Host(x) => Ok(Tensor::from_vec(sums(&x.floats, columns), columns, &Device::Cpu)?),
+        Array::Device(x) => {
+            Ok(x.contiguous()?.to_dtype(DType::F32)?.reshape(((), columns))?.sum(0)?)
+        }
+    }
+}

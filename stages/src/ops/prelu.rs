@@ -1,0 +1,104 @@
+//! The rectifier whose slope below 0 is learnt, one for each channel (He et al. 2015).
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::columns::add_parts;
+use super::floats::Floats;
+use super::instructions::vectorized;
+use super::profile::Work;
+use super::tape::Tape;
+use super::value::{Array, Host, Value, read};
+use crate::weights::Parameter;
+
+/// Numbers that one task takes, in whole rows; fixed, so that nothing depends on the threads.
+const CHUNK: usize = 16 * 1024;
+
+/// Maps x to itself above 0 and to slope · x elsewhere, over [..., C] with a slope for each channel.
+///
+/// # Errors
+///
+/// When there are not as many slopes as channels.
+pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Value> {
+    let channels = slope.variable.elem_count();
+    ensure!(
+        x.dims().last() == Some(&channels),
+        "`{}` is for {channels} channels, and was given {:?}",
+        slope.name,
+        x.dims()
+    );
+    let (node, slope) = (x.node, slope.clone());
+    match x.array() {
+        Array::Host(x) => {
+            let slopes = read(&slope.variable, <[f32]>::to_vec)?;
+            let chunk = (CHUNK / channels).max(1) * channels;
+            let mut y = Floats::stale(x.floats.len());
+            y.par_chunks_mut(chunk)
+                .zip(x.floats.par_chunks(chunk))
+                .for_each(|(y, x)| bend(y, x, &slopes));
+            let output = Array::Host(Host::new(x.shape.clone(), y));
+            let x = x.clone();
+            Ok(tape.record(Work::new("PReLU"), output, move |gradient, sink| {
+                let Array::Host(gradient) = gradient else {
+                    anyhow::bail!("a gradient on the CPU was expected")
+                };
+                let (shape, mut gradient) = gradient.into_owned();
+                let parts: Vec<Vec<f32>> = gradient
+                    .par_chunks_mut(chunk)
+                    .zip(x.floats.par_chunks(chunk))
+                    .map(|(gradient, x)| {
+                        let mut sums = vec![0.0; channels];
+                        back(gradient, x, &slopes, &mut sums);
+                        sums
+                    })
+                    .collect();
+                let sums = add_parts(&parts, channels);
+                sink.give_parameter(&slope, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
+                sink.give(node, Array::Host(Host::new(shape, gradient)))
+            }))
+        }
+        Array::Device(x) => {
+            let slopes = slope.variable.to_dtype(x.dtype())?;
+            let above = x.gt(0f64)?;
+            let y = above.where_cond(x, &x.broadcast_mul(&slopes)?)?;
+            let x = x.clone();
+            Ok(tape.record(Work::new("PReLU"), Array::Device(y), move |gradient, sink| {
+                let gradient = Value::new(gradient, None);
+                let gradient = gradient.tensor();
+                let by_slope = above.where_cond(&x.zeros_like()?, &(gradient * &x)?)?;
+                let by_slope = by_slope.to_dtype(DType::F32)?.reshape(((), channels))?.sum(0)?;
+                sink.give_parameter(&slope, by_slope)?;
+                let bent = gradient.broadcast_mul(&slopes)?;
+                sink.give(node, Array::Device(above.where_cond(gradient, &bent)?))
+            }))
+        }
+    }
+}
+
+vectorized! {
+    fn bend(y: &mut [f32], x: &[f32], slopes: &[f32]) {
+        let channels = slopes.len();
+        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for ((y, &x), slope) in y.iter_mut().zip(x).zip(slopes) {
+                *y = if x > 0.0 { x } else { x * slope };
+            }
+        }
+    }
+}
+
+vectorized! {
+    fn back(gradient: &mut [f32], x: &[f32], slopes: &[f32], sums: &mut [f32]) {
+        let channels = slopes.len();
+        let sums = &mut sums[..channels];
+        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for (((gradient, &x), slope), sum) in
+                gradient.iter_mut().zip(x).zip(slopes).zip(sums.iter_mut())
+            {
+                let above = x > 0.0;
+                *sum += if above { 0.0 } else { *gradient * x };
+                *gradient = if above { *gradient } else { *gradient * slope };
+            }
+        }
+    }
+}

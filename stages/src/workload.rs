@@ -1,0 +1,182 @@
+//! Parts of a training apart from any pipeline, for who measures how fast they are.
+//!
+//! Images are noise: how long anything takes does not depend on them.
+
+use anyhow::Context as _;
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+
+use crate::augment::{AnyAugmentation, apply_all};
+use crate::data::Picture;
+use crate::loss::AnyLoss;
+use crate::model::AnyModel;
+use crate::ops::{Clock, Profile, Tape, Value};
+use crate::optim::{AnyOptimizer, Optimizer};
+use crate::rng::Random;
+use crate::training::learning::learn;
+use crate::training::loader::Loader;
+use crate::training::network::Network;
+use crate::weights::Parameter;
+
+/// What a network is made of, as in the table of a stage of kind `train`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Settings {
+    model: AnyModel,
+    loss: AnyLoss,
+    optimizer: AnyOptimizer,
+}
+
+/// A network with a batch to learn from, on the CPU.
+pub struct Training {
+    network: Network,
+    parameters: Vec<Parameter>,
+    optimizer: Box<dyn Optimizer>,
+    images: Tensor,
+    labels: Vec<u32>,
+}
+
+impl Training {
+    /// Makes a network of a TOML table with `model`, `loss` and `optimizer`, for so many classes, and a
+    /// batch of square images.
+    ///
+    /// # Errors
+    ///
+    /// When the table is wrong or there is no memory.
+    pub fn new(settings: &str, classes: usize, batch: usize, side: usize) -> anyhow::Result<Self> {
+        let Settings { model, loss, optimizer } =
+            toml::from_str(settings).context("the settings of a network")?;
+        let device = Device::Cpu;
+        let network = Network::new(0, &device, DType::F32, &model, &loss, classes, None)?;
+        let parameters = network.weights.trainable();
+        let optimizer = optimizer.build(parameters.clone())?;
+        let mut random = Random::new(0, "workload", &[]);
+        let pixels: Vec<f32> =
+            (0..batch * side * side * 3).map(|_| random.normal() as f32).collect();
+        let images = Tensor::from_vec(pixels, (batch, side, side, 3), &device)?;
+        let labels = (0..batch).map(|image| (image % classes) as u32).collect();
+        Ok(Self { network, parameters, optimizer, images, labels })
+    }
+
+    /// Takes one step and returns the loss before it.
+    ///
+    /// # Errors
+    ///
+    /// When the images are too small for the network.
+    pub fn step(&mut self) -> anyhow::Result<f64> {
+        self.step_on(&mut Tape::training())
+    }
+
+    /// Takes one step and measures its operators.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
+    pub fn measured_step(&mut self, clock: Clock) -> anyhow::Result<Profile> {
+        let mut tape = Tape::training().measured(clock);
+        self.step_on(&mut tape)?;
+        Ok(tape.profile())
+    }
+
+    /// Computes the embeddings of the batch, as the stages that use trained weights do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
+    pub fn infer(&self) -> anyhow::Result<()> {
+        self.network.embed(&self.images).map(drop)
+    }
+
+    /// Computes the embeddings of the batch and measures the operators.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
+    pub fn measured_inference(&self, clock: Clock) -> anyhow::Result<Profile> {
+        let mut tape = Tape::inference().measured(clock);
+        let mut unused = Random::new(0, "inference", &[]);
+        let images = Value::constant(self.images.clone());
+        self.network.model.forward(&mut tape, &images, &mut unused)?;
+        Ok(tape.profile())
+    }
+
+    fn step_on(&mut self, tape: &mut Tape) -> anyhow::Result<f64> {
+        let (network, images, labels) = (&self.network, &self.images, &self.labels);
+        let mut random = Random::new(0, "dropout", &[]);
+        let lesson = learn(network, &self.parameters, tape, images, labels, &mut random)?;
+        self.optimizer.step(&lesson.gradients, 1e-3)?;
+        Ok(lesson.loss)
+    }
+}
+
+/// Images in memory that are changed at random and made into batches, without a network.
+pub struct Loading {
+    loader: Loader,
+    augment: Vec<AnyAugmentation>,
+    planes: Vec<u8>,
+    side: usize,
+    count: usize,
+}
+
+impl Loading {
+    /// Makes so many square images, and a loader with so many threads.
+    ///
+    /// # Errors
+    ///
+    /// When the list of augmentations, a TOML table with `augment`, is wrong.
+    pub fn new(settings: &str, count: usize, side: usize, workers: usize) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Augment {
+            augment: Vec<AnyAugmentation>,
+        }
+        let Augment { augment } = toml::from_str(settings).context("the augmentations")?;
+        let mut random = Random::new(0, "workload", &[]);
+        let planes = (0..count * 3 * side * side).map(|_| random.below(256) as u8).collect();
+        let loader = Loader::new([side, side], [0.5; 3], [0.25; 3], workers)?;
+        Ok(Self { loader, augment, planes, side, count })
+    }
+
+    /// Makes every image into a part of a batch once.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory.
+    pub fn run(&self, batch: usize) -> anyhow::Result<()> {
+        let order: Vec<usize> = (0..self.count).collect();
+        let size = 3 * self.side * self.side;
+        let prepare = |image: usize| {
+            let mut random = Random::new(0, "augment", &[image as u64]);
+            let planes = &self.planes[image * size..][..size];
+            let picture = Picture::from_planes(self.side, self.side, planes);
+            Ok(apply_all(&self.augment, picture, &mut random))
+        };
+        self.loader.each(order.chunks(batch), &prepare, &Device::Cpu, |_, _| Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Loading, Training};
+
+    #[test]
+    fn a_step_teaches_and_tells_where_time_went() {
+        let settings = "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}\n\
+                        optimizer.sgd = {}";
+        let mut training = Training::new(settings, 3, 4, 16).unwrap();
+        let first = training.step().unwrap();
+        let mut last = first;
+        for _ in 0..20 {
+            last = training.step().unwrap();
+        }
+        assert!(last < first, "{last} after {first}");
+        let profile = training.measured_step(|| 1).unwrap();
+        let products: u64 = profile.values().map(|share| share.products).sum();
+        assert!(profile.contains_key("batch norm") && products > 0, "{profile:?}");
+        training.infer().unwrap();
+        // a convolution's products on the way back are twice those before, but for the first one's
+        let forward = training.measured_inference(|| 1).unwrap()["convolution 3x3"].products;
+        let entry = 4 * 16 * 16 * 8 * 27;
+        assert_eq!(profile["convolution 3x3"].products, 3 * forward - entry);
+        Loading::new("augment = [{ flip = {} }]", 5, 8, 2).unwrap().run(2).unwrap();
+    }
+}
