@@ -122,8 +122,40 @@ pub(crate) fn gradient_of(parameter: &Parameter, gradients: &Gradients) -> Resul
     Ok(gradient.detach().to_dtype(DType::F32)?.contiguous()?)
 }
 
+/// The numbers of a variable, to write, and of its gradient.
+pub(crate) type Lent<'a> = (&'a mut [f32], &'a [f32]);
+
+/// Calls `change` once with the numbers of every variable on the CPU and of its gradient, in order.
+pub(crate) fn all_in_place(
+    pairs: &[(&Var, &Tensor)],
+    change: &mut dyn FnMut(Vec<Lent<'_>>),
+) -> Result<()> {
+    lend(pairs, Vec::new(), change)
+}
+
+/// Lends one pair after another, each from within the loan of the one before it: candle lends the
+/// memory of a variable to a function alone.
+fn lend(
+    pairs: &[(&Var, &Tensor)],
+    lent: Vec<Lent<'_>>,
+    change: &mut dyn FnMut(Vec<Lent<'_>>),
+) -> Result<()> {
+    let Some(((variable, gradient), rest)) = pairs.split_first() else {
+        change(lent);
+        return Ok(());
+    };
+    let mut result = Ok(());
+    in_place(variable, gradient, |weights, gradient| {
+        // of the shorter loan from here on
+        let mut lent: Vec<Lent<'_>> = lent;
+        lent.push((weights, gradient));
+        result = lend(rest, lent, change);
+    })?;
+    result
+}
+
 /// Calls `change` with the numbers of a variable on the CPU and of its gradient.
-pub(crate) fn in_place(
+fn in_place(
     variable: &Var,
     gradient: &Tensor,
     change: impl FnOnce(&mut [f32], &[f32]),

@@ -25,6 +25,7 @@ mod prelu;
 mod profile;
 mod rectifier;
 mod tape;
+mod update;
 mod value;
 mod windows;
 
@@ -42,4 +43,5 @@ pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
 pub(crate) use rectifier::Rectifier;
 pub(crate) use tape::{Gradients, Tape};
+pub(crate) use update::{AdamFactors, DescentFactors, adapt, descend};
 pub(crate) use value::Value;

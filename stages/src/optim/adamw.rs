@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Optimizer, OptimizerConfig};
-use crate::moment::{CHUNK, Decayed, Kept, Moment, gradient_of, in_place, nothing_left, put, take};
+use crate::moment::{
+    CHUNK, Decayed, Kept, Moment, all_in_place, gradient_of, nothing_left, put, take,
+};
 use crate::number::{Fraction, NonNegative, Positive};
-use crate::ops::Gradients;
+use crate::ops::{AdamFactors, Gradients, adapt};
 use crate::weights::Parameter;
 
 /// For weight w with gradient g at step t: w −= rate · decay · w; m += (1 − beta1)(g − m);
@@ -100,21 +102,15 @@ struct Factors {
 impl Optimizer for Adam {
     fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<()> {
         self.steps += 1;
-        let [beta1, beta2] = self.betas;
-        let taken = f64::from(self.steps);
-        for slot in &mut self.slots {
-            let gradient = gradient_of(&slot.parameter, gradients)?;
-            slot.step(
-                &gradient,
-                &Factors {
-                    shrink: 1.0 - rate * slot.decay,
-                    beta1,
-                    beta2,
-                    rate: rate / (1.0 - beta1.powf(taken)),
-                    correction: (1.0 - beta2.powf(taken)).sqrt(),
-                    epsilon: self.epsilon,
-                },
-            )?;
+        let given = self.slots.iter().map(|slot| gradient_of(&slot.parameter, gradients));
+        let given: Vec<Tensor> = given.collect::<Result<_>>()?;
+        let factors: Vec<Factors> =
+            self.slots.iter().map(|slot| self.factors(slot, rate)).collect();
+        if self.slots.iter().all(|slot| matches!(slot.first, Moment::Host(_))) {
+            return self.step_on_host(&given, &factors);
+        }
+        for ((slot, gradient), factors) in self.slots.iter_mut().zip(&given).zip(&factors) {
+            slot.step_on_device(gradient, factors)?;
         }
         Ok(())
     }
@@ -140,44 +136,70 @@ impl Optimizer for Adam {
     }
 }
 
-impl Slot {
-    fn step(&mut self, gradient: &Tensor, factors: &Factors) -> Result<()> {
-        let weights = &self.parameter.variable;
-        match (&mut self.first, &mut self.second) {
-            (Moment::Host(first), Moment::Host(second)) => {
-                in_place(weights, gradient, |weights, gradient| {
-                    weights
-                        .par_chunks_mut(CHUNK)
-                        .zip(first.par_chunks_mut(CHUNK))
-                        .zip(second.par_chunks_mut(CHUNK))
-                        .zip(gradient.par_chunks(CHUNK))
-                        .for_each(|(((w, m), v), g)| factors.apply(w, m, v, g));
-                })
-            }
-            (Moment::Device(first), Moment::Device(second)) => {
-                let Factors { shrink, beta1, beta2, rate, correction, epsilon } = *factors;
-                *first = ((&*first * beta1)? + (gradient * (1.0 - beta1))?)?;
-                *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-                let divisor = second.sqrt()?.affine(1.0 / correction, epsilon)?;
-                let change = (first.div(&divisor)? * rate)?;
-                let kept = (weights.detach() * shrink)?;
-                Ok(weights.set(&(kept - change)?)?)
-            }
-            _ => unreachable!("both are where the weights are"),
+impl Adam {
+    fn factors(&self, slot: &Slot, rate: f64) -> Factors {
+        let ([beta1, beta2], taken) = (self.betas, f64::from(self.steps));
+        Factors {
+            shrink: 1.0 - rate * slot.decay,
+            beta1,
+            beta2,
+            rate: rate / (1.0 - beta1.powf(taken)),
+            correction: (1.0 - beta2.powf(taken)).sqrt(),
+            epsilon: self.epsilon,
         }
+    }
+
+    /// Changes all weights in one pass: chunks of every tensor are one list of tasks.
+    fn step_on_host(&mut self, gradients: &[Tensor], factors: &[Factors]) -> Result<()> {
+        let variables: Vec<Var> =
+            self.slots.iter().map(|slot| slot.parameter.variable.clone()).collect();
+        let pairs: Vec<(&Var, &Tensor)> = variables.iter().zip(gradients).collect();
+        let slots = &mut self.slots;
+        all_in_place(&pairs, &mut |lent| {
+            let mut tasks = Vec::new();
+            for ((slot, (weights, gradient)), factors) in slots.iter_mut().zip(lent).zip(factors) {
+                let (Moment::Host(first), Moment::Host(second)) =
+                    (&mut slot.first, &mut slot.second)
+                else {
+                    continue;
+                };
+                let by = factors.rounded();
+                let chunks = weights.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK));
+                let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+                tasks.extend(chunks.zip(moments).map(|chunk| (chunk, by)));
+            }
+            tasks.into_par_iter().for_each(|(((w, g), (m, v)), by)| adapt(w, m, v, g, by));
+        })
+    }
+}
+
+impl Slot {
+    /// Takes a step by candle's own operators.
+    fn step_on_device(&mut self, gradient: &Tensor, factors: &Factors) -> Result<()> {
+        let weights = &self.parameter.variable;
+        let (Moment::Device(first), Moment::Device(second)) = (&mut self.first, &mut self.second)
+        else {
+            anyhow::bail!("`{}` is kept elsewhere than others", self.parameter.name)
+        };
+        let Factors { shrink, beta1, beta2, rate, correction, epsilon } = *factors;
+        *first = ((&*first * beta1)? + (gradient * (1.0 - beta1))?)?;
+        *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+        let divisor = second.sqrt()?.affine(1.0 / correction, epsilon)?;
+        let change = (first.div(&divisor)? * rate)?;
+        let kept = (weights.detach() * shrink)?;
+        Ok(weights.set(&(kept - change)?)?)
     }
 }
 
 impl Factors {
-    fn apply(&self, weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
-        let [shrink, keep1, keep2] = [self.shrink, self.beta1, self.beta2].map(|x| x as f32);
-        let [take1, take2] = [1.0 - self.beta1, 1.0 - self.beta2].map(|x| x as f32);
-        let [rate, scale, epsilon] =
-            [self.rate, 1.0 / self.correction, self.epsilon].map(|x| x as f32);
-        for (((w, m), v), g) in weights.iter_mut().zip(first).zip(second).zip(gradient) {
-            *m = keep1 * *m + take1 * g;
-            *v = keep2 * *v + take2 * (g * g);
-            *w = shrink * *w - rate * (*m / (v.sqrt() * scale + epsilon));
+    fn rounded(&self) -> AdamFactors {
+        AdamFactors {
+            shrink: self.shrink as f32,
+            keep: [self.beta1, self.beta2].map(|beta| beta as f32),
+            take: [self.beta1, self.beta2].map(|beta| (1.0 - beta) as f32),
+            rate: self.rate as f32,
+            scale: (1.0 / self.correction) as f32,
+            epsilon: self.epsilon as f32,
         }
     }
 }

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Optimizer, OptimizerConfig};
 use crate::kind::Complaint;
-use crate::moment::{CHUNK, Decayed, Kept, Moment, gradient_of, in_place, nothing_left, put, take};
+use crate::moment::{
+    CHUNK, Decayed, Kept, Moment, all_in_place, gradient_of, nothing_left, put, take,
+};
 use crate::number::{Fraction, NonNegative, Positive};
-use crate::ops::Gradients;
+use crate::ops::{DescentFactors, Gradients, descend};
 use crate::weights::Parameter;
 
 /// For weight w with gradient g: g += decay · w; v = momentum · v + g; w −= rate · v, or with Nesterov's
@@ -91,28 +93,18 @@ struct Slot {
 impl Optimizer for Descent {
     fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<()> {
         let (momentum, nesterov) = (self.momentum, self.nesterov);
-        for Slot { parameter, velocity, decay } in &mut self.slots {
-            let gradient = gradient_of(parameter, gradients)?;
-            let variable = &parameter.variable;
-            match velocity {
-                Moment::Host(velocity) => in_place(variable, &gradient, |weights, gradient| {
-                    let (momentum, rate, decay) = (momentum as f32, rate as f32, *decay as f32);
-                    let update = |((w, v), g): ((&mut f32, &mut f32), &f32)| {
-                        let g = g + decay * *w;
-                        *v = momentum * *v + g;
-                        *w -= rate * if nesterov { g + momentum * *v } else { *v };
-                    };
-                    weights
-                        .par_chunks_mut(CHUNK)
-                        .zip(velocity.par_chunks_mut(CHUNK))
-                        .zip(gradient.par_chunks(CHUNK))
-                        .for_each(|((w, v), g)| w.iter_mut().zip(v).zip(g).for_each(update));
-                })?,
-                Moment::Device(velocity) => {
-                    *velocity =
-                        on_device(variable, velocity, &gradient, momentum, nesterov, *decay, rate)?;
-                }
-            }
+        let given = self.slots.iter().map(|slot| gradient_of(&slot.parameter, gradients));
+        let given: Vec<Tensor> = given.collect::<Result<_>>()?;
+        if self.slots.iter().all(|slot| matches!(slot.velocity, Moment::Host(_))) {
+            return self.step_on_host(&given, rate);
+        }
+        for (slot, gradient) in self.slots.iter_mut().zip(&given) {
+            let Slot { parameter, velocity, decay } = slot;
+            let Moment::Device(velocity) = velocity else {
+                anyhow::bail!("`{}` is kept elsewhere than others", parameter.name)
+            };
+            let weights = &parameter.variable;
+            *velocity = on_device(weights, velocity, gradient, momentum, nesterov, *decay, rate)?;
         }
         Ok(())
     }
@@ -130,6 +122,27 @@ impl Optimizer for Descent {
             take(&mut state, "velocity", parameter, velocity)?;
         }
         nothing_left(&state)
+    }
+}
+
+impl Descent {
+    /// Changes all weights in one pass: chunks of every tensor are one list of tasks.
+    fn step_on_host(&mut self, gradients: &[Tensor], rate: f64) -> Result<()> {
+        let variables: Vec<Var> =
+            self.slots.iter().map(|slot| slot.parameter.variable.clone()).collect();
+        let pairs: Vec<(&Var, &Tensor)> = variables.iter().zip(gradients).collect();
+        let (momentum, nesterov, slots) = (self.momentum as f32, self.nesterov, &mut self.slots);
+        all_in_place(&pairs, &mut |lent| {
+            let mut tasks = Vec::new();
+            for (slot, (weights, gradient)) in slots.iter_mut().zip(lent) {
+                let Moment::Host(velocity) = &mut slot.velocity else { continue };
+                let (rate, decay) = (rate as f32, slot.decay as f32);
+                let by = DescentFactors { momentum, rate, decay, nesterov };
+                let chunks = weights.chunks_mut(CHUNK).zip(velocity.chunks_mut(CHUNK));
+                tasks.extend(chunks.zip(gradient.chunks(CHUNK)).map(|chunk| (chunk, by)));
+            }
+            tasks.into_par_iter().for_each(|(((w, v), g), by)| descend(w, v, g, by));
+        })
     }
 }
 
