@@ -239,9 +239,17 @@ pub(crate) fn complain(message: &str) {
     writeln!(io::stderr(), "pipe: {message}").ok();
 }
 
-/// The crates that talk to remotes, whose own logs show what is sent.
-const TALKATIVE: [&str; 7] =
-    ["h2", "hyper", "hyper_util", "object_store", "reqwest", "rustls", "tower"];
+/// The crates that talk to remotes, whose own logs show what is sent; what went wrong, we say.
+const TALKATIVE: [&str; 8] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "object_store",
+    "reqwest",
+    "rustls",
+    "rustls_platform_verifier",
+    "tower",
+];
 
 /// Sends the log of the engine to the terminal: warnings, more with `-v`, or as PIPE_LOG says.
 ///
@@ -255,7 +263,7 @@ fn start_log(arguments: &Arguments) {
     };
     let filter = std::env::var("PIPE_LOG").unwrap_or_else(|_| default.to_owned());
     // Whoever asks for everything does not ask for what shows credentials: headers and keys.
-    let silent = TALKATIVE.iter().map(|name| format!(",{name}=warn")).collect::<String>();
+    let silent = TALKATIVE.iter().map(|name| format!(",{name}=off")).collect::<String>();
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter + &silent))
         .with_writer(io::stderr)

@@ -91,6 +91,14 @@ fn drive(
     Ok(summary)
 }
 
+/// Being stopped is no failure: what was carried until then counts.
+fn unless_stopped(ended: Result<(), Failure>) -> Result<(), Failure> {
+    match ended {
+        Err(Failure::Stopped) => Ok(()),
+        ended => ended,
+    }
+}
+
 /// What came of sharing.
 type Outcome = Result<Summary, Failure>;
 

@@ -8,7 +8,7 @@ use cache::{Key, Manifest, Parcel};
 
 use super::find::{Found, find};
 use super::telling::{Carried, Telling, Way, result};
-use super::{Shares, Summary, drive};
+use super::{Shares, Summary, drive, unless_stopped};
 use crate::event::{Event, Observer};
 use crate::lock::{Lock, Locked};
 use crate::plan::StepId;
@@ -117,7 +117,7 @@ fn fetch(
         let Carried { step, parcel, .. } = &carried[index];
         lay_out(shares, step, parcel.manifest())
     });
-    shares.remote.fetch(&parcels, shares.store, &telling)?;
+    unless_stopped(shares.remote.fetch(&parcels, shares.store, &telling))?;
     drop(telling);
     Ok(summary.into_inner().expect("counting does not panic"))
 }

@@ -8,7 +8,7 @@ use cache::{Key, Parcel};
 
 use super::find::{Found, find};
 use super::telling::{Carried, Telling, Way, result};
-use super::{Outcome, Shares, Summary, drive, hear};
+use super::{Outcome, Shares, Summary, drive, hear, unless_stopped};
 use crate::check::Surroundings;
 use crate::event::{Event, Observer};
 use crate::lock::Locked;
@@ -133,7 +133,7 @@ pub(super) fn send(
         }
         Ok(())
     });
-    remote.send(&parcels, store, again, &telling)?;
+    unless_stopped(remote.send(&parcels, store, again, &telling))?;
     drop(telling);
     Ok(summary.into_inner().expect("counting does not panic"))
 }

@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::fs;
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::server::{Fault, Server};
 use super::{events, steps, walk};
-use crate::project::{Project, Shown};
+use crate::project::{Project, Shown, wait_for};
 
 const ID: &str = "KEYIDENTIFIER";
 const SECRET: &str = "hunter2hunter2hunter2";
@@ -96,6 +100,28 @@ fn a_remote_that_cannot_be_used_is_told_once_and_the_run_goes_on() {
         pipe(&Project::small(), &server, &["pull", "p.toml", "--remote", URL]).code,
         Some(0)
     );
+}
+
+#[test]
+fn whoever_waits_can_be_stopped() {
+    let (project, server) = pushed();
+    server.fail("/", Fault::Silence);
+    for arguments in [
+        &["push", "p.toml", "--remote", URL][..],
+        &["pull", "p.toml", "--remote", URL, "--store", "other"],
+        &["run", "p.toml", "--remote", URL, "--store", "third"],
+    ] {
+        let before = server.heard().len();
+        let mut command = project.command(arguments);
+        server.environment(&mut command, ID, SECRET);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(wait_for(|| server.heard().len() > before));
+        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        let shown = project.shown(&child.wait_with_output().unwrap());
+        assert_eq!(shown.code, Some(130), "{shown}");
+        assert!(shown.stderr.contains("! stopping"), "{shown}");
+    }
+    project.wait_until_quiet();
 }
 
 #[test]
