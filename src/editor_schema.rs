@@ -28,6 +28,23 @@ const STEP: &[Key] = &[
         about: "Take nothing over from the step of the same name in the file that this one extends.",
         value: || json!({"type": "boolean"}),
     },
+    Key {
+        name: "matrix",
+        about: "Makes a step for every combination of the values of these axes, called NAME@LABEL.",
+        value: || {
+            let entries = json!({"type": "array", "items": {"type": "object"}});
+            json!({
+                "type": ["object", "string"],
+                "properties": {"exclude": entries, "include": entries},
+                "additionalProperties": {"type": ["array", "object", "string"]},
+            })
+        },
+    },
+    Key {
+        name: "foreach",
+        about: "Makes a step for each of these values, called NAME@LABEL.",
+        value: || json!({"type": ["array", "object", "string"]}),
+    },
 ];
 
 /// The keys that steps of kind `command` have besides.
@@ -52,6 +69,16 @@ const TOP: &[Key] = &[
         name: "extends",
         about: "The file whose steps this one takes over, merged key by key.",
         value: || json!({"type": "string", "minLength": 1}),
+    },
+    Key {
+        name: "include",
+        about: "Files whose steps and parameters stand beside those of this file.",
+        value: || json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
+    },
+    Key {
+        name: "params-files",
+        about: "TOML or JSON files with values for `params`; a later file wins, and `params` over all.",
+        value: || json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
     },
     Key {
         name: "params",
@@ -297,8 +324,14 @@ mod tests {
     fn mistakes_are_refused() {
         let right = "[stage.s]\nkind = \"stats\"\ninputs.shards = [\"a\"]\n";
         assert_eq!(faults(right), "");
+        let sweep = "include = [\"a.toml\"]\n[stage.s]\nkind = \"stats\"\nmatrix = { a = [1], b.c = 2, exclude = [{ a = 1 }] }\n\
+                     [stage.t]\nkind = \"stats\"\nforeach = [1, 2]\ninputs.shards = \"s@*\"";
+        assert_eq!(faults(sweep), "");
         let cases = [
             ("extend = \"x.toml\"", "extend"),
+            ("include = \"x.toml\"", "/include"),
+            ("[stage.s]\nkind = \"stats\"\nmatrix.a = 3", "/stage/s/matrix/a"),
+            ("[stage.s]\nkind = \"stats\"\nforeach = 3", "/stage/s/foreach"),
             ("[stage.s]\ninputs.shards = \"a\"", "kind"),
             ("[stage.s]\nkind = \"stat\"", "/stage/s/kind"),
             ("[stage.s]\nkind = \"stats\"\nsize = 8", "size"),

@@ -29,7 +29,7 @@ mod source_map;
 pub mod suggest;
 pub mod worker;
 
-pub use pipeline::{Need, Pipeline, SharedAt, Step};
+pub use pipeline::{Changes, Need, Pipeline, SharedAt, Step};
 pub use plan::{Plan, StepId};
 pub use problem::{Place, Problem, Problems};
 pub use reason::Reason;

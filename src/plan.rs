@@ -234,7 +234,7 @@ mod tests {
             })
             .collect();
         std::fs::write(&path, text).unwrap();
-        Plan::new(Pipeline::load_without_data(&path, &[])?)
+        Plan::new(Pipeline::load_without_data(&path, &crate::Changes::default())?)
     }
 
     /// The parameters that a command cannot be without.

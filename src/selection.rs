@@ -129,7 +129,7 @@ outputs = ["x"]
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.toml");
         std::fs::write(&path, TEXT).unwrap();
-        Plan::new(Pipeline::load_without_data(&path, &[]).unwrap()).unwrap()
+        Plan::new(Pipeline::load_without_data(&path, &crate::Changes::default()).unwrap()).unwrap()
     }
 
     fn names(plan: &Plan, found: impl IntoIterator<Item = StepId>) -> Vec<&str> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use pipe::{Pipeline, Plan, Problems};
 
+use super::target::Overrides;
 use super::{Failure, Global, SUCCESS, USAGE, problems};
 
 #[derive(clap::Args)]
@@ -13,9 +14,8 @@ pub(crate) struct Arguments {
     /// Pipeline files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Put a value over that of the file, e.g. `stage.train.epochs=3` or `params.data=../faces`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    #[command(flatten)]
+    changes: Overrides,
     /// Do not look whether the files and directories that steps read are there
     #[arg(long)]
     without_data: bool,
@@ -27,9 +27,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<u8, Failure>
     let mut faulty = 0;
     for file in &arguments.files {
         let pipeline = if arguments.without_data {
-            Pipeline::load_without_data(file, &arguments.settings)
+            Pipeline::load_without_data(file, &arguments.changes.changes())
         } else {
-            Pipeline::load(file, &root, &arguments.settings)
+            Pipeline::load(file, &root, &arguments.changes.changes())
         };
         match pipeline.and_then(Plan::new) {
             Ok(plan) => {

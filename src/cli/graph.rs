@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use pipe::graph::{Graph, dot, mermaid, svg};
 use pipe::{Pipeline, Plan};
 
+use super::target::Overrides;
 use super::{Failure, SUCCESS};
 
 #[derive(clap::Args)]
@@ -16,9 +17,8 @@ pub(crate) struct Arguments {
     /// The language of the picture
     #[arg(long, value_enum, default_value_t = Format::Svg)]
     format: Format,
-    /// Put a value over that of the file, e.g. `stage.train.epochs=3`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    #[command(flatten)]
+    changes: Overrides,
 }
 
 /// A language of pictures.
@@ -33,7 +33,8 @@ enum Format {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let plan = Plan::new(Pipeline::load_without_data(&arguments.file, &arguments.settings)?)?;
+    let plan =
+        Plan::new(Pipeline::load_without_data(&arguments.file, &arguments.changes.changes())?)?;
     let graph = Graph::of(&plan);
     let text = match arguments.format {
         Format::Dot => dot(&graph),

@@ -128,7 +128,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.toml");
         std::fs::write(&path, text).unwrap();
-        let problems = pipe::Pipeline::load(&path, directory.path(), &[]).unwrap_err();
+        let problems =
+            pipe::Pipeline::load(&path, directory.path(), &pipe::Changes::default()).unwrap_err();
         let mut out = Vec::new();
         write(&problems, drawn, &mut out).unwrap();
         let name = format!("{}/", directory.path().display());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cache::Store;
-use pipe::{Pipeline, Plan, StepId};
+use pipe::{Changes, Pipeline, Plan, StepId};
 
 use super::{Failure, Global, Project};
 
@@ -15,9 +15,26 @@ pub(crate) struct Target {
     /// The pipeline file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Change a value of the file, e.g. `stage.train.epochs=3` or `params.seed=9`; may be repeated
+    #[command(flatten)]
+    changes: Overrides,
+}
+
+/// What is changed of a pipeline for this time.
+#[derive(clap::Args)]
+pub(crate) struct Overrides {
+    /// Take values of `[params]` from this TOML or JSON file; a later file wins
+    #[arg(long, value_name = "FILE")]
+    params: Vec<PathBuf>,
+    /// Change a value of the file, e.g. `stage.train.epochs=3` or `params.seed=9`; may be repeated, and wins
+    /// over `--params`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+}
+
+impl Overrides {
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { params: self.params.clone(), settings: self.settings.clone() }
+    }
 }
 
 /// A planned pipeline, its project and its store.
@@ -31,13 +48,13 @@ impl Target {
     /// Reads the pipeline and opens the store of its project.
     pub(crate) fn open(&self, global: &Global) -> Result<Opened, Failure> {
         let project = global.project()?;
-        let pipeline = Pipeline::load(&self.file, &project.root, &self.settings)?;
+        let pipeline = Pipeline::load(&self.file, &project.root, &self.changes.changes())?;
         self.open_in(project, pipeline)
     }
 
     /// As [`Target::open`], but does not look whether the data is there that the pipeline reads.
     pub(crate) fn open_without_data(&self, global: &Global) -> Result<Opened, Failure> {
-        let pipeline = Pipeline::load_without_data(&self.file, &self.settings)?;
+        let pipeline = Pipeline::load_without_data(&self.file, &self.changes.changes())?;
         self.open_in(global.project()?, pipeline)
     }
 

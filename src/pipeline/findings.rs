@@ -105,7 +105,7 @@ impl Findings {
 
     /// The beginning of the last file that was put over the others.
     pub(super) fn file(&self) -> Span {
-        self.sources.file(super::read::LONGEST_CHAIN)
+        self.sources.file(super::files::MOST_FILES)
     }
 
     /// How many problems there are.

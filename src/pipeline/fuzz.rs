@@ -111,6 +111,15 @@ kind = "gather"
 images = "faces"
 "#;
 
+/// What a mutated pipeline may include.
+const SHARED: &str = "include = [\"base.toml\"]\n[params]\nshared = 8\n[stage.shared]\nkind = \"gather\"\nimages = \"faces\"\n";
+
+/// Files of parameters.
+const PARAMS: &[(&str, &str)] = &[
+    ("params.toml", "size = 16\nnested.deep = 3\n"),
+    ("params.json", "{\"size\": 8, \"data\": \"faces\"}"),
+];
+
 /// Pieces that pipelines are made of, and some that they should not be.
 const TOKENS: &[&str] = &[
     "\n",
@@ -158,6 +167,10 @@ const TOKENS: &[&str] = &[
     "${",
     "extends = \"x.toml\"\n",
     "extends = \"base.toml\"\n",
+    "include = [\"base.toml\"]\n",
+    "include = [\"x.toml\", \"shared.toml\"]\n",
+    "params-files = [\"params.json\"]\n",
+    "params-files = [\"params.toml\", \"params.json\"]\n",
     "[stage.net]\n",
     "[stage]\n",
     "[params]\n",
@@ -310,11 +323,22 @@ fn deep(dice: &mut Dice) -> Vec<u8> {
 fn try_one(project: &Project, seed: u64, round: u64) {
     let mut dice = Dice(seed ^ round.wrapping_mul(0xD134_2543_DE82_EF95));
     let bytes = mutate(&mut dice);
+    // Now and then it is JSON that is mutated.
+    let json = dice.below(8) == 0;
+    if json {
+        let text = PARAMS[1].1.replacen(
+            dice.one(&["\"", "8", ":", "}", "size", ","]),
+            dice.one(TOKENS),
+            1,
+        );
+        std::fs::write(project.root().join("more.json"), text).unwrap();
+    }
     std::fs::write(project.root().join("x.toml"), &bytes).unwrap();
     let key = ["stage.net.epochs=", "params.size=", "", "stage.", "\"", "params={a="];
     let setting = format!("{}{}", dice.one(&key), dice.one(TOKENS));
     let settings: &[&str] = if dice.below(3) == 0 { &[setting.as_str()] } else { &[] };
-    let told = match project.load(settings).and_then(Plan::new) {
+    let params: &[&str] = if json { &["more.json"] } else { &[] };
+    let told = match project.load_over(params, settings).and_then(Plan::new) {
         Ok(plan) => {
             let picture = crate::graph::svg(&crate::graph::Graph::of(&plan));
             format!("{:?} {:?} {}", plan.pipeline, plan.order(), picture.len())
@@ -335,7 +359,7 @@ fn fuzz() {
     let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     // Each long run takes inputs of its own.
     let seed = until.map_or(7, |_| u64::from(std::process::id()));
-    let project = Project::new(&[("base.toml", BASE)]);
+    let project = Project::new(&[&[("base.toml", BASE), ("shared.toml", SHARED)], PARAMS].concat());
     let mut round = 0;
     while until.map_or(round < ROUNDS, |until| Instant::now() < until) {
         let outcome = std::panic::catch_unwind(|| try_one(&project, seed, round));

@@ -1,4 +1,5 @@
-//! Puts a file over the one it extends, and settings of the command line over both.
+//! Puts a file beside those it includes, over the one it extends, and settings of the command line over
+//! all.
 //!
 //! Tables merge key by key; anything else is replaced. Four things differ for steps: a step with
 //! `remove = true` is taken out, one with `replace = true` starts anew, one with another `kind`
@@ -10,8 +11,9 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use stages::Kind;
 
+use super::files::Source;
 use super::findings::Findings;
-use super::tree::{Entry, Table, Value, in_order};
+use super::tree::{Entry, Node, Table, Value, in_order};
 use crate::problem::Problem;
 use crate::schema::{Schema, Shape};
 use crate::suggest::{did_you_mean, quoted};
@@ -38,17 +40,83 @@ impl Schemas {
     }
 }
 
-/// Merges layers, the lowest first.
-pub(super) fn merge_layers(
-    layers: Vec<Table>,
-    schemas: &mut Schemas,
-    findings: &mut Findings,
-) -> Table {
-    let mut merged = Table::new();
-    for (index, layer) in layers.into_iter().enumerate() {
-        put_over(&mut merged, layer, index == 0, schemas, findings);
+/// Merges a file with those that it names: beside it what it includes, under that the file it extends.
+pub(super) fn merge_files(source: Source, schemas: &mut Schemas, findings: &mut Findings) -> Table {
+    let mut layer = Table::new();
+    for include in source.includes {
+        let included = merge_files(include, schemas, findings);
+        put_beside(&mut layer, included, findings);
     }
+    let mut own = source.table;
+    put_params_under(&mut own, source.params);
+    put_beside(&mut layer, own, findings);
+    let lowest = source.base.is_none();
+    let mut merged = match source.base {
+        Some(base) => merge_files(*base, schemas, findings),
+        None => Table::new(),
+    };
+    put_over(&mut merged, layer, lowest, schemas, findings);
     merged
+}
+
+/// Puts the values of files of parameters under those of `[params]`.
+fn put_params_under(own: &mut Table, files: Vec<Table>) {
+    let mut below = Table::new();
+    for (name, entry) in files.into_iter().flatten() {
+        put_entry(&mut below, name, entry, None);
+    }
+    let place = below.values().next().map(|entry| entry.key.clone());
+    let (Some(key), params) = (place, own.get_mut("params")) else { return };
+    match params.map(|entry| &mut entry.node.value) {
+        Some(Value::Table(params)) => {
+            for (name, entry) in std::mem::replace(params, below) {
+                put_entry(params, name, entry, None);
+            }
+        }
+        // What it is instead of a table is told when it is used.
+        Some(_) => {}
+        None => {
+            let node = Node { span: key.clone(), value: Value::Table(below) };
+            own.insert("params".to_owned(), Entry { order: key.start, key, node });
+        }
+    }
+}
+
+/// Puts the steps and parameters of one file beside those of others; none may be there already.
+fn put_beside(layer: &mut Table, other: Table, findings: &mut Findings) {
+    for (word, entry) in other {
+        if let Some(first) = layer.get(&word)
+            && !matches!(word.as_str(), "stage" | "params")
+        {
+            already(&quoted(&word), first, &entry, findings);
+            continue;
+        }
+        let there = match layer.get_mut(&word).map(|there| &mut there.node.value) {
+            Some(Value::Table(there)) => there,
+            Some(_) => continue,
+            None => {
+                layer.insert(word, entry);
+                continue;
+            }
+        };
+        let Value::Table(names) = entry.node.value else {
+            layer.insert(word, entry);
+            continue;
+        };
+        let what = if word == "stage" { "step" } else { "parameter" };
+        for (name, entry) in names {
+            let Some(first) = there.get(&name) else {
+                there.insert(name, entry);
+                continue;
+            };
+            already(&format!("{what} {}", quoted(&name)), first, &entry, findings);
+        }
+    }
+}
+
+fn already(what: &str, first: &Entry, second: &Entry, findings: &mut Findings) {
+    let help = format!("the first is at {}", findings.place(&first.key));
+    findings.add(&second.key, Problem::new(format!("{what} is there already")).help(help));
 }
 
 /// Puts one layer over what lies below it.

@@ -2,11 +2,13 @@
 
 mod absent;
 mod confinement;
+mod files;
 mod findings;
 #[cfg(test)]
 mod fuzz;
 mod inputs;
 mod instances;
+mod json;
 mod merge;
 #[cfg(test)]
 mod mistakes;
@@ -39,6 +41,7 @@ use crate::sandbox::Sandbox;
 use findings::Findings;
 use merge::Schemas;
 pub use shared::SharedAt;
+use tree::{Entry, Node, Table, Value};
 
 /// What a pipeline file says: named steps.
 #[derive(Debug)]
@@ -92,17 +95,26 @@ impl fmt::Debug for Step {
     }
 }
 
+/// What the command line changes of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Files of parameters that are put over those of the pipeline, in this order.
+    pub params: Vec<PathBuf>,
+    /// Values such as `stage.train.epochs=3`, put over all.
+    pub settings: Vec<String>,
+}
+
 impl Pipeline {
-    /// Reads a pipeline file, with what it extends and with `settings` such as
-    /// `stage.train.epochs=3` put over it. Relative paths in parameters start at `root`.
+    /// Reads a pipeline file with all that it names, and puts the changes over it. Relative paths in
+    /// parameters start at `root`.
     ///
     /// # Errors
     ///
     /// Every problem that can be told before anything runs.
-    pub fn load(path: &Path, root: &Path, settings: &[String]) -> Result<Self, Problems> {
+    pub fn load(path: &Path, root: &Path, changes: &Changes) -> Result<Self, Problems> {
         Self::load_with(
             path,
-            settings,
+            changes,
             &Surroundings { kinds: stages::kinds::KINDS, root: Some(root) },
         )
     }
@@ -113,21 +125,31 @@ impl Pipeline {
     /// # Errors
     ///
     /// As [`Pipeline::load`].
-    pub fn load_without_data(path: &Path, settings: &[String]) -> Result<Self, Problems> {
-        Self::load_with(path, settings, &Surroundings { kinds: stages::kinds::KINDS, root: None })
+    pub fn load_without_data(path: &Path, changes: &Changes) -> Result<Self, Problems> {
+        Self::load_with(path, changes, &Surroundings { kinds: stages::kinds::KINDS, root: None })
     }
 
     fn load_with(
         path: &Path,
-        settings: &[String],
+        changes: &Changes,
         around: &Surroundings<'_>,
     ) -> Result<Self, Problems> {
         let mut findings = Findings::default();
         let mut schemas = Schemas::new(around.kinds);
-        let layers = read::read_chain(path, &mut findings)?;
-        let mut pipeline = merge::merge_layers(layers, &mut schemas, &mut findings);
-        for (index, text) in settings.iter().enumerate() {
-            if let Some(layer) = setting::read_setting(index, text, &pipeline, &mut findings) {
+        let source = files::read_all(path, &mut findings)?;
+        let mut pipeline = merge::merge_files(source, &mut schemas, &mut findings);
+        let mut slots = files::MOST_FILES..;
+        for (file, slot) in changes.params.iter().zip(&mut slots) {
+            if let Some((start, params)) = files::read_params(file, slot, &mut findings) {
+                setting::known_parameters(&params, &pipeline, &mut findings);
+                let node = Node { span: start.clone(), value: Value::Table(params) };
+                let entry = Entry { key: start, order: 0, node };
+                let layer = Table::from([("params".to_owned(), entry)]);
+                merge::put_over(&mut pipeline, layer, false, &mut schemas, &mut findings);
+            }
+        }
+        for (text, slot) in changes.settings.iter().zip(slots) {
+            if let Some(layer) = setting::read_setting(slot, text, &pipeline, &mut findings) {
                 merge::put_over(&mut pipeline, layer, false, &mut schemas, &mut findings);
             }
         }

@@ -131,6 +131,81 @@ fn files_extend_each_other_from_their_own_directories() {
 }
 
 #[test]
+fn an_included_file_stands_beside_and_is_taken_once() {
+    let files = [
+        (
+            "x.toml",
+            "extends = \"base.toml\"\ninclude = [\"a.toml\", \"b.toml\"]\n[stage.net]\nepochs = 4",
+        ),
+        ("base.toml", BASE),
+        (
+            "a.toml",
+            "include = [\"c.toml\"]\n[params]\nof-a = 8\n[stage.a]\nkind = \"gather\"\nimages = \"faces\"\nsize = \"${params.of-c}\"",
+        ),
+        (
+            "b.toml",
+            "include = [\"c.toml\", \"b.toml/../c.toml\"]\n[stage.b]\nkind = \"gather\"\nimages = \"faces\"\nsize = \"${params.of-a}\"",
+        ),
+        ("c.toml", "[params]\nof-c = 16\n[stage.c]\nkind = \"gather\"\nimages = \"faces\""),
+    ];
+    let pipeline = Project::new(&files).load(&["params.of-a=9"]).unwrap();
+    let told = |step: &super::Step| (step.name.clone(), step.stage.parameters()["size"].clone());
+    let steps: Vec<_> = pipeline.steps.iter().map(told).collect();
+    let size = |name: &str, size: Value| (name.to_owned(), size);
+    let expected = [
+        size("faces", json!(32)),
+        size("net", Value::Null),
+        size("a", json!(16)),
+        size("c", json!(64)),
+        size("b", json!(9)),
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(pipeline.steps[1].stage.parameters()["epochs"], json!(4));
+}
+
+#[test]
+fn the_nearest_value_of_a_parameter_wins() {
+    // Each source sets one letter more than the one above it, so the text tells who won.
+    let base = "params-files = [\"1.toml\", \"2.json\"]\n[params]\nc = 3\nt = { y = 3 }\n[stage.s]\nkind = \"command\"\n\
+                run = [\"${params.a} ${params.b} ${params.c} ${params.d} ${params.e} ${params.f} ${params.g} ${params.t.x}${params.t.y}\"]";
+    let files = [
+        ("base.toml", base),
+        ("1.toml", "a = 1\nb = 1\nc = 1\nd = 1\ne = 1\nf = 1\ng = 1\nt = { x = 1, y = 1 }"),
+        (
+            "2.json",
+            "{\"b\": 2, \"c\": 2, \"d\": 2, \"e\": 2, \"f\": 2, \"g\": 2, \"t\": {\"y\": 2}}",
+        ),
+        (
+            "x.toml",
+            "extends = \"base.toml\"\nparams-files = [\"4.toml\"]\n[params]\ne = 5\nf = 5\ng = 5",
+        ),
+        ("4.toml", "d = 4\ne = 4\nf = 4\ng = 4"),
+        ("6.json", "{\"f\": 6, \"g\": 6}"),
+    ];
+    let pipeline = Project::new(&files).load_over(&["6.json"], &["params.g=7"]).unwrap();
+    assert_eq!(pipeline.steps[0].stage.parameters()["run"], json!(["1 2 3 4 5 6 7 13"]));
+}
+
+#[test]
+fn json_and_toml_mean_the_same() {
+    let text = |file: &str| {
+        format!(
+            "params-files = [\"{file}\"]\n[stage.s]\nkind = \"train\"\nepochs = \"${{params.n}}\"\n\
+        learning-rate = \"${{params.f}}\"\nseed = \"${{params.big}}\"\nmodel = \"${{params.m}}\"\nwords = \"${{params.w}}\"\n\
+        inputs.train = \"i\"\n[stage.i]\nkind = \"gather\"\nimages = \"faces\""
+        )
+    };
+    let json = r#"{"n": 3, "f": 1.5E-3, "big": 12345678901, "m": {"plain": {"widths": [1, 2]}}, "w": ["ä", "\u00e4\n", "true"]}"#;
+    let toml = "n = 3\nf = 1.5E-3\nbig = 12345678901\nm = {plain = {widths = [1, 2]}}\nw = ['ä', \"\\u00e4\\n\", 'true']";
+    let parameters = |name: &str, written: &str| {
+        let x = text(name);
+        let project = Project::new(&[("x.toml", &x), (name, written)]);
+        project.load(&[]).unwrap().steps[0].stage.parameters()
+    };
+    assert_eq!(parameters("p.json", json), parameters("p.toml", toml));
+}
+
+#[test]
 fn needs_come_from_inputs_and_from_paths_into_results() {
     let text = "[stage.a]\nkind = \"command\"\nrun = []\n[stage.b]\nkind = \"command\"\nrun = []\n\
                 files = [\"faces\", \"${stage.a}/x\", \"${stage.a}\"]\ninputs.y = \"a\"";

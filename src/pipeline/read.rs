@@ -1,97 +1,23 @@
-//! Reads a pipeline file and the chain of files it extends.
+//! Reads one file: its text, and the TOML in it, with every syntax error.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use toml::de::DeTable;
 
 use super::findings::Findings;
-use super::tree::{Node, Table, Value, from_document};
-use super::{absent, tree};
+use super::tree::{Table, from_document};
+use super::{absent, files, tree};
 use crate::problem::Problem;
 use crate::source_map::{SLOT, SourceFile, Span};
 use crate::suggest::quoted;
 
-/// How many files may extend each other. Their slots come before those of the settings.
-pub(super) const LONGEST_CHAIN: usize = 32;
-
 /// The largest pipeline file, in bytes.
 const LARGEST: usize = SLOT - 1;
 
-/// Reads a file and everything it extends; what is extended comes first. Fails when the file
-/// itself cannot be read at all.
-pub(super) fn read_chain(path: &Path, findings: &mut Findings) -> Result<Vec<Table>, Problem> {
-    let mut layers = Vec::new();
-    let mut seen: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let mut next = Some((path.to_owned(), None));
-    while let Some((path, said_at)) = next.take() {
-        let identity = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-        if let (Some(said_at), Some(first)) =
-            (&said_at, seen.iter().position(|(other, _)| *other == identity))
-        {
-            let names = seen[first..].iter().map(|(_, name)| name.display().to_string());
-            let names: Vec<_> = names.chain([path.display().to_string()]).collect();
-            let message = format!("files extend each other in a loop: {}", names.join(" → "));
-            findings.add(said_at, Problem::new(message));
-            findings.set_damaged();
-            break;
-        }
-        if let (Some(said_at), true) = (&said_at, seen.len() == LONGEST_CHAIN) {
-            let message = format!("more than {LONGEST_CHAIN} files extend each other");
-            findings.add(said_at, Problem::new(message));
-            findings.set_damaged();
-            break;
-        }
-        let text = match read_text(&path) {
-            Ok(text) => text,
-            Err(problem) => {
-                let Some(said_at) = said_at else { return Err(problem) };
-                findings.set_damaged();
-                findings.add(&said_at, problem);
-                break;
-            }
-        };
-        let slot = LONGEST_CHAIN - 1 - seen.len();
-        let source = Arc::new(SourceFile::new(path.display().to_string(), text));
-        let base = findings.sources.add(slot, Arc::clone(&source));
-        let mut layer = parse(&source, base, findings);
-        next = extended(&mut layer, &path, findings);
-        layers.push(layer);
-        seen.push((identity, path));
-    }
-    layers.reverse();
-    Ok(layers)
-}
-
-/// Takes `extends` out of a layer and returns the file it names and where it says so.
-fn extended(
-    layer: &mut Table,
-    path: &Path,
-    findings: &mut Findings,
-) -> Option<(PathBuf, Option<Span>)> {
-    let Node { span, value } = layer.remove("extends")?.node;
-    match value {
-        Value::String(name) if !name.is_empty() => {
-            let directory = path.parent().unwrap_or(Path::new(""));
-            Some((absent::clean(&directory.join(name)), Some(span)))
-        }
-        Value::Faulty => None,
-        other => {
-            let found = Node { span: span.clone(), value: other }.describe();
-            findings.add(
-                &span,
-                Problem::new(format!("`extends` must be the path of a pipeline file, not {found}"))
-                    .help("for example `extends = \"verify.toml\"`"),
-            );
-            findings.set_damaged();
-            None
-        }
-    }
-}
-
-fn read_text(path: &Path) -> Result<String, Problem> {
+/// Reads the text of a file.
+pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
     let shown = path.display();
     let failed = |error: std::io::Error| {
         let problem = Problem::new(match error.kind() {
@@ -109,19 +35,20 @@ fn read_text(path: &Path) -> Result<String, Problem> {
     file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > LARGEST {
         let message = format!("{shown} is larger than {} MiB", SLOT >> 20);
-        return Err(Problem::new(message).help("a pipeline file is a few kilobytes of TOML"));
+        return Err(Problem::new(message).help("a pipeline file is a few kilobytes of text"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
         let line = bytes[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
         let message = format!("{shown} is not UTF-8: byte {:#04x} in line {line}", bytes[valid]);
-        Problem::new(message).help("TOML files are UTF-8; save the file in that encoding")
+        Problem::new(message).help("TOML and JSON files are UTF-8; save the file in that encoding")
     })
 }
 
-/// Parses a source, telling every syntax error; what is on a faulty line is left out.
-fn parse(source: &SourceFile, base: usize, findings: &mut Findings) -> Table {
+/// Parses a source, telling every syntax error; what is on a faulty line is left out. Where a header was
+/// lost, only the keys at the top that name other files are kept.
+pub(super) fn parse(source: &SourceFile, base: usize, findings: &mut Findings) -> Table {
     let (document, errors) = DeTable::parse_recoverable(source.text());
     let mut faulty_lines = BTreeSet::new();
     let mut lost = false;
@@ -151,7 +78,10 @@ fn parse(source: &SourceFile, base: usize, findings: &mut Findings) -> Table {
         findings.add(&span, Problem::new(message));
     }
     if lost {
-        return table.into_iter().filter(|(name, _)| name == "extends").collect();
+        return table
+            .into_iter()
+            .filter(|(name, _)| files::NAMING.contains(&name.as_str()))
+            .collect();
     }
     table
 }

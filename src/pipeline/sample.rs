@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use super::{Pipeline, Surroundings};
+use super::{Changes, Pipeline, Surroundings};
 use crate::problem::Problems;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,14 +31,30 @@ impl Project {
 
     /// Loads `x.toml`.
     pub(super) fn load(&self, settings: &[&str]) -> Result<Pipeline, Problems> {
-        let settings: Vec<_> = settings.iter().map(|text| (*text).to_owned()).collect();
+        self.load_over(&[], settings)
+    }
+
+    /// Loads `x.toml` with files of parameters and settings put over it.
+    pub(super) fn load_over(
+        &self,
+        params: &[&str],
+        settings: &[&str],
+    ) -> Result<Pipeline, Problems> {
+        let params = params.iter().map(|name| self.root().join(name)).collect();
+        let settings = settings.iter().map(|text| (*text).to_owned()).collect();
         let around = Surroundings { kinds: KINDS, root: Some(self.root()) };
-        Pipeline::load_with(&self.root().join("x.toml"), &settings, &around)
+        let changes = Changes { params, settings };
+        Pipeline::load_with(&self.root().join("x.toml"), &changes, &around)
     }
 
     /// What is said of `x.toml`; nothing when it is right.
     pub(super) fn told(&self, settings: &[&str]) -> String {
-        let told = self.load(settings).err().map(|problems| problems.to_string());
+        self.told_over(&[], settings)
+    }
+
+    /// What is said of `x.toml` with files of parameters and settings put over it.
+    pub(super) fn told_over(&self, params: &[&str], settings: &[&str]) -> String {
+        let told = self.load_over(params, settings).err().map(|problems| problems.to_string());
         let root = self.root().display().to_string();
         told.unwrap_or_default().replace(&format!("{root}/"), "").replace(&root, "ROOT")
     }

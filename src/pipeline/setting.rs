@@ -5,7 +5,6 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::Findings;
-use super::read::LONGEST_CHAIN;
 use super::tree::{Entry, Node, Table, Value, from_document, from_value};
 use crate::problem::Problem;
 use crate::source_map::{SLOT, SourceFile};
@@ -14,10 +13,10 @@ use crate::suggest::{did_you_mean, list, quoted};
 /// How places name a setting.
 const NAME: &str = "--set";
 
-/// Reads one setting into a layer; `index` counts settings. The value is read as TOML, or else is
+/// Reads one setting into a layer, as the source at `slot`. The value is read as TOML, or else is
 /// a string as it stands. What it sets must be there in `below`, so that a slip is noticed.
 pub(super) fn read_setting(
-    index: usize,
+    slot: usize,
     text: &str,
     below: &Table,
     findings: &mut Findings,
@@ -27,7 +26,7 @@ pub(super) fn read_setting(
         return None;
     }
     let source = Arc::new(SourceFile::new(NAME.to_owned(), text.to_owned()));
-    let base = findings.sources.add(LONGEST_CHAIN + index, source);
+    let base = findings.sources.add(slot, source);
     let whole = base..base + text.len();
     let help = "for example `--set stage.train.epochs=3` or `--set params.data=../faces`";
     let Some((key, value)) = split(text) else {
@@ -90,6 +89,16 @@ fn innermost(layer: &mut Table) -> Option<&mut Node> {
         node = &mut table.values_mut().next()?.node;
     }
     Some(node)
+}
+
+/// Checks that every parameter of a file of the command line is there in `below`.
+pub(super) fn known_parameters(params: &Table, below: &Table, findings: &mut Findings) {
+    let there = below.get("params").and_then(|there| there.node.as_table());
+    for (name, entry) in params {
+        if !there.is_some_and(|there| there.contains_key(name)) {
+            absent("parameter", name, &entry.key, there, findings);
+        }
+    }
 }
 
 /// Checks that a setting changes something that is there: a step, or a parameter of `[params]`.

@@ -72,9 +72,10 @@ fn read_instances(
 /// Checks the keys at the top of a pipeline; those that have been used up are not there any more.
 fn check_top(pipeline: &Table, findings: &mut Findings) {
     for (name, entry) in in_order(pipeline).into_iter().filter(|(name, _)| *name != "stage") {
-        let near = did_you_mean(name, ["stage", "params", "extends", "remote"]);
+        const KEYS: [&str; 6] = ["stage", "params", "remote", "extends", "include", "params-files"];
+        let near = did_you_mean(name, KEYS);
         let message = format!("unknown key {}{near}", quoted(name));
-        let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[remote]` and `extends`";
+        let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[remote]`, `extends`, `include` and `params-files`";
         findings.add(&entry.key, Problem::new(message).help(help));
     }
     match pipeline.get("stage").map(|entry| (&entry.node.value, entry)) {

@@ -116,7 +116,9 @@ fn the_documented_examples_are_right() {
         let named = first.strip_prefix("# ").filter(|name| name.ends_with(".toml"));
         let name = named.map_or_else(|| format!("example-{index}.toml"), str::to_owned);
         project.write(&name, block);
-        checked.extend((!block.contains("# not a pipeline")).then_some(name));
+        if !block.contains("# not a pipeline") {
+            checked.push(name);
+        }
     }
     let mut arguments = vec!["check", "--without-data"];
     arguments.extend(checked.iter().map(String::as_str));

@@ -1,5 +1,6 @@
 //! Every mistake a pipeline file can have, and what is said of it.
 
+mod files;
 mod instances;
 mod values;
 mod wiring;
