@@ -21,7 +21,7 @@ outputs = ["words"]
 [stage.all]
 kind = "command"
 inputs.times = "times@*"
-run = ["sh", "-c", "cat {input.times.0}/words {input.times.3}/words > {out}/all"]
+run = ["sh", "-c", "for one; do cat $one/words; done > {out}/all", "sh", "{input.times.*}"]
 outputs = ["all"]
 "#;
 
@@ -37,7 +37,7 @@ fn instances_are_steps_everywhere() {
     let ran = project.ran();
     assert_eq!(ran.len(), 7, "{ran:?}");
     assert_eq!(project.read(".pipe/latest/p/times@fig-2/words"), "fig\nfig\n");
-    assert_eq!(project.read(".pipe/latest/p/all/all"), "pear\nfig\nfig\n");
+    assert_eq!(project.read(".pipe/latest/p/all/all"), "pear\npear\npear\nfig\nfig\nfig\n");
     assert_snapshot!(project.pipe(&["plan", "p.toml", "times@fig-*"]), @r#"
     exit code 0
       fresh    word@fig

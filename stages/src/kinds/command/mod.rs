@@ -27,7 +27,8 @@ use placeholder::{Placeholder, Template};
 ///
 /// - `{out}`: the empty directory to fill;
 /// - `{scratch}`: a directory that survives a failed or killed try of the same work;
-/// - `{input.NAME}`: the result wired to `inputs.NAME`; `{input.NAME.0}` where several are wired;
+/// - `{input.NAME}`: the result wired to `inputs.NAME`; `{input.NAME.0}` where several are wired, and
+///   `{input.NAME.*}`, alone in a word of `run`, for a word of each of them;
 /// - `{files.0}`: the first of `files`.
 ///
 /// `{{out}}` stands for the text `{out}`. Any input name may be wired.
@@ -128,6 +129,12 @@ impl Stage for Command {
                     complain(parameter, format!("unknown placeholder `{{{unknown}}}`"), &help);
                 }
                 Ok(template) => {
+                    let alone = template.all().is_some() && parameter.starts_with("run.");
+                    if template.is_several() && !alone {
+                        let message = "`{input.NAME.*}` stands for several words".to_owned();
+                        let help = "it can be nothing but a whole word of `run`";
+                        complain(parameter.clone(), message, help);
+                    }
                     for index in template.files().filter(|&index| index >= self.files.len()) {
                         let message = format!("`{{files.{index}}}` is beyond the end of `files`");
                         let help =
@@ -143,7 +150,14 @@ impl Stage for Command {
     fn run(&self, cx: &Context) -> anyhow::Result<()> {
         let mut words = Vec::new();
         for text in &self.run {
-            words.push(self.fill(text, cx)?);
+            match Template::parse(text).ok().as_ref().and_then(Template::all) {
+                Some(name) => {
+                    for path in wired(cx, name)? {
+                        words.push(std::path::absolute(path)?.into_os_string());
+                    }
+                }
+                None => words.push(self.fill(text, cx)?),
+            }
         }
         let mut environment = process::surroundings();
         for (name, text) in &self.environment {
@@ -164,6 +178,9 @@ impl Command {
                 Placeholder::Out => cx.out().to_owned(),
                 Placeholder::Scratch => cx.scratch().to_owned(),
                 Placeholder::Input(name, index) => input(cx, name, *index)?,
+                Placeholder::All(name) => {
+                    anyhow::bail!("`{{input.{name}.*}}` can be nothing but a whole word of `run`")
+                }
                 Placeholder::File(index) => {
                     let source = self.files.get(*index);
                     cx.path(source.with_context(|| format!("`files` has no entry {index}"))?)?
@@ -177,6 +194,20 @@ impl Command {
 
 /// Returns the result wired to an input name.
 fn input(cx: &Context, name: &str, index: Option<usize>) -> anyhow::Result<PathBuf> {
+    match (wired(cx, name)?, index) {
+        ([one], None) => Ok(one.clone()),
+        (wired, None) => anyhow::bail!(
+            "{} steps are wired to `{name}`; write {{input.{name}.0}} and so on, or {{input.{name}.*}} for all",
+            wired.len()
+        ),
+        (wired, Some(index)) => wired.get(index).cloned().with_context(|| {
+            format!("{{input.{name}.{index}}}: only {} steps are wired to `{name}`", wired.len())
+        }),
+    }
+}
+
+/// Returns the results wired to an input name, at least one.
+fn wired<'c>(cx: &'c Context, name: &str) -> anyhow::Result<&'c [PathBuf]> {
     let wired = cx.input_list(name);
     let names = || cx.inputs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     anyhow::ensure!(
@@ -184,16 +215,7 @@ fn input(cx: &Context, name: &str, index: Option<usize>) -> anyhow::Result<PathB
         "nothing is wired to `inputs.{name}`; there is: {}",
         names()
     );
-    match (wired, index) {
-        ([one], None) => Ok(one.clone()),
-        (_, None) => anyhow::bail!(
-            "{} steps are wired to `{name}`; write {{input.{name}.0}} and so on",
-            wired.len()
-        ),
-        (_, Some(index)) => wired.get(index).cloned().with_context(|| {
-            format!("{{input.{name}.{index}}}: only {} steps are wired to `{name}`", wired.len())
-        }),
-    }
+    Ok(wired)
 }
 
 /// Returns whether a declared output stays inside the output directory.
@@ -285,6 +307,25 @@ mod tests {
             "{environment}"
         );
         assert!(environment.contains("PATH=") && !environment.contains("CARGO"), "{environment}");
+    }
+
+    #[test]
+    fn several_results_become_words() {
+        let mut trial = Trial::new();
+        for name in ["one", "two"] {
+            trial.write(&format!("{name}/word"), name);
+            trial.wire("parts", name);
+        }
+        let mut command = shell("for part; do cat $part/word; done > {out}/all", &["all"]);
+        command.run.extend(["sh", "{input.parts.*}"].map(str::to_owned));
+        assert_eq!(command.check(), []);
+        command.run(&trial.context).unwrap();
+        assert_eq!(fs::read_to_string(trial.context.out().join("all")).unwrap(), "onetwo");
+        command.run.push("x{input.parts.*}".to_owned());
+        command.environment.insert("ALL".into(), "{input.parts.*}".into());
+        let complaints = command.check();
+        let places: Vec<&str> = complaints.iter().map(|one| one.parameter.as_str()).collect();
+        assert_eq!(places, ["run.5", "environment.ALL"]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(super) enum Placeholder {
     Scratch,
     /// `{input.NAME}` or `{input.NAME.INDEX}`
     Input(String, Option<usize>),
+    /// `{input.NAME.*}`, a word of its own for each result
+    All(String),
     /// `{files.INDEX}`
     File(usize),
 }
@@ -69,6 +71,19 @@ impl Template {
         })
     }
 
+    /// The input whose results become a word each, when the text is nothing but that.
+    pub(super) fn all(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Piece::Path(Placeholder::All(name))] => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether any part stands for several words.
+    pub(super) fn is_several(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Path(Placeholder::All(_))))
+    }
+
     /// Joins the parts, with a path for each placeholder; paths need not be UTF-8.
     pub(super) fn fill(
         &self,
@@ -91,6 +106,10 @@ impl Placeholder {
         let placeholder = match (parts.next()?, parts.next()) {
             ("out", None) => Self::Out,
             ("scratch", None) => Self::Scratch,
+            ("input", Some(name)) if !name.is_empty() && word.ends_with(".*") => {
+                parts.next();
+                Self::All(name.to_owned())
+            }
             ("input", Some(name)) if !name.is_empty() => {
                 let index = parts.next().map(str::parse).transpose().ok()?;
                 Self::Input(name.to_owned(), index)
@@ -108,7 +127,9 @@ impl Placeholder {
 fn braced(text: &str) -> Option<(&str, &str)> {
     let (word, after) = text.strip_prefix('{')?.split_once('}')?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    (word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(is_part))
+    // `{x.*}` is a regular expression more often than not.
+    let plain = word.strip_suffix(".*").filter(|name| name.starts_with("input.")).unwrap_or(word);
+    (plain.starts_with(|c: char| c.is_ascii_lowercase()) && plain.chars().all(is_part))
         .then_some((word, after))
 }
 
@@ -132,6 +153,7 @@ mod tests {
         check("plain", Ok(vec![text("plain")]));
         check("--to={out}/x", Ok(vec![text("--to="), Piece::Path(Placeholder::Out), text("/x")]));
         check("{input.a-b}{input.a-b.1}", Ok(vec![input(None), input(Some(1))]));
+        check("{input.a-b.*}", Ok(vec![Piece::Path(Placeholder::All("a-b".into()))]));
         check(
             "{files.12}{scratch}",
             Ok(vec![Piece::Path(Placeholder::File(12)), Piece::Path(Placeholder::Scratch)]),
@@ -149,6 +171,7 @@ mod tests {
             "{ print $1 }",
             "{\"a\":{\"b\":1}}",
             "{a,b}",
+            "{a.*}",
             "{é}",
             "é{",
         ] {
@@ -167,6 +190,7 @@ mod tests {
             "input.",
             "input.a.b",
             "input.a.1.2",
+            "input.a.1.*",
             "files",
             "files.x",
             "files.1.2",

@@ -214,9 +214,16 @@ fn forward(
                 if !ends {
                     line.push(byte);
                 }
-                if (ends || line.len() == LONGEST) && !send(&mut line) {
+                let whole = match line.len() {
+                    // Cut between words, so that whoever looks for a word in the log finds it.
+                    LONGEST => line.iter().rposition(u8::is_ascii_whitespace).map(|at| at + 1),
+                    _ => None,
+                };
+                let rest = line.split_off(whole.unwrap_or(line.len()));
+                if (ends || whole.is_some() || line.len() == LONGEST) && !send(&mut line) {
                     return;
                 }
+                line.extend(rest);
             }
         }
         send(&mut line);
