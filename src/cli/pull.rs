@@ -1,8 +1,5 @@
 //! `pipe pull`: fetches results from the remote.
 
-use std::collections::BTreeSet;
-
-use pipe::StepId;
 use pipe::remote::Remote;
 use pipe::sharing::{self, Shares};
 
@@ -58,12 +55,7 @@ impl Pull {
         let selected = opened.select(&self.steps)?;
         let lock = self.locked.then(|| lock::read(&opened, &selected)).transpose()?;
         let only = match self.only {
-            true => Some(
-                self.steps
-                    .iter()
-                    .map(|name| opened.step(name))
-                    .collect::<Result<BTreeSet<StepId>, _>>()?,
-            ),
+            true => Some(opened.plan.named(&self.steps)?),
             false => None,
         };
         let address = remote::require(&opened, self.remote.as_deref())?;
