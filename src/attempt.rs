@@ -170,6 +170,8 @@ impl Attempt<'_> {
             steps: self.steps.clone(),
             out: pending.out().to_owned(),
             scratch: pending.scratch().to_owned(),
+            environment: step.environment.inherited(),
+            secrets: step.environment.secrets.iter().map(|secret| secret.name.clone()).collect(),
             earlier,
             device: self.device,
             threads: self.threads,

@@ -48,20 +48,37 @@ const STEP: &[Key] = &[
 ];
 
 /// The keys that steps of kind `command` have besides.
-const COMMAND: &[Key] = &[Key {
-    name: "sandbox",
-    about: "What the program may read besides what the step declares, and whether it is held to that.",
-    value: || {
-        json!({
-            "type": "object",
-            "additionalProperties": false,
-            "properties": {
-                "mode": {"enum": crate::sandbox::Mode::NAMES},
-                "read": {"type": "array", "items": {"type": "string"}},
-            },
-        })
+const COMMAND: &[Key] = &[
+    Key {
+        name: "sandbox",
+        about: "What the program may read besides what the step declares, and whether it is held to that.",
+        value: || {
+            json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "mode": {"enum": crate::sandbox::Mode::NAMES},
+                    "read": {"type": "array", "items": {"type": "string"}},
+                },
+            })
+        },
     },
-}];
+    Key {
+        name: "tools",
+        about: "Programs whose answers are part of the key, such as \"python3 --version\".",
+        value: || json!({"type": "array", "items": {"type": ["string", "array"]}}),
+    },
+    Key {
+        name: "inherit",
+        about: "Environment variables of the caller that the program sees; their values are part of the key.",
+        value: || json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
+    },
+    Key {
+        name: "secrets",
+        about: "Environment variables of the caller that the program sees, and that are written nowhere.",
+        value: || json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
+    },
+];
 
 /// The keys at the top of a file, `stage` apart.
 const TOP: &[Key] = &[

@@ -14,6 +14,7 @@ use stages::{DeviceChoice, Pool};
 
 use crate::attempt::{Attempt, Ended, Failed, Ran};
 use crate::check::{Checked, Made, Results, Stale, Surroundings};
+use crate::environment::missing_secrets;
 use crate::event::{Event, Observer, StepResult};
 use crate::freshness::Unknown;
 use crate::lock::Lock;
@@ -195,6 +196,10 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             store: self.around.store.root().to_owned(),
         });
         let notices = self.notice.take().into_iter().chain(self.options.notices.iter().cloned());
+        let secrets = missing_secrets(self.around.plan, &self.options.selected).into_iter();
+        let secrets = secrets
+            .map(|name| format!("the secret `{name}` is not set: steps that need it will fail"));
+        let notices = notices.chain(secrets);
         notices.for_each(|message| self.observer.event(&Event::Notice { message }));
         while !self.scheduler.is_done() {
             if let Some(task) = self.scheduler.next() {

@@ -124,7 +124,8 @@ fn top_level(listing: &Listing) -> Vec<String> {
     names
 }
 
-/// The part of the fingerprint that the pipeline file alone decides.
+/// The part of the fingerprint that the pipeline file decides, and what the machine said of its tools and
+/// variables.
 pub(crate) fn declared(step: &Step) -> Fingerprint {
     let mut fingerprint = Fingerprint::new();
     fingerprint.insert("kind", step.kind.name);
@@ -139,6 +140,9 @@ pub(crate) fn declared(step: &Step) -> Fingerprint {
         if !free(&name) && !content_only(&name) {
             fingerprint.insert(format!("param.{name}"), text);
         }
+    }
+    for (name, text) in step.environment.entries() {
+        fingerprint.insert(name, text.clone());
     }
     fingerprint
 }

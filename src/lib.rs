@@ -5,6 +5,7 @@ mod bounds;
 mod check;
 mod earlier;
 pub mod editor_schema;
+pub mod environment;
 pub mod event;
 pub mod executor;
 mod freshness;

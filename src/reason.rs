@@ -94,6 +94,7 @@ impl fmt::Display for Reason {
                 match (before, after) {
                     (Some(_), Some(_)) if is_data => write_files(f, name, files),
                     (Some(before), Some(after)) => {
+                        let (before, after) = first_difference(before, after);
                         write!(f, "{name}: {} → {}", short(before), short(after))
                     }
                     (None, _) if is_data => write!(f, "{name} is new"),
@@ -132,6 +133,17 @@ fn write_files(f: &mut fmt::Formatter<'_>, name: &str, files: &[(String, Change)
     }
 }
 
+/// Of texts of several lines, as tools print, the first that differ.
+fn first_difference<'a>(before: &'a str, after: &'a str) -> (&'a str, &'a str) {
+    let (mut befores, mut afters) = (before.lines(), after.lines());
+    loop {
+        match (befores.next(), afters.next()) {
+            (Some(before), Some(after)) if before == after => {}
+            (before, after) => return (before.unwrap_or_default(), after.unwrap_or_default()),
+        }
+    }
+}
+
 /// Cuts the middle out of a long value.
 fn short(value: &str) -> String {
     let count = value.chars().count();
@@ -164,6 +176,10 @@ mod tests {
         check(changed("param.epochs", Some("3"), Some("5"), &[]), "param.epochs: 3 → 5");
         check(changed("param.seed", None, Some("5"), &[]), "param.seed: (none) → 5");
         check(changed("param.seed", Some("5"), None, &[]), "param.seed: 5 → (none)");
+        check(
+            changed("tool.cc --version", Some("cc 12\nfree"), Some("cc 13\nfree"), &[]),
+            "tool.cc --version: cc 12 → cc 13",
+        );
         check(changed("input.train", Some("a"), Some("b"), &[]), "input.train changed");
         check(changed("input.dev", None, Some("b"), &[]), "input.dev is new");
         let four = changed("read.images", Some("a"), Some("b"), &["a.jpg", "b.jpg", "c", "d"]);

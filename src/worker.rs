@@ -17,6 +17,7 @@ use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 use stages::{Context, DeviceChoice, Earlier, Report};
 
+use crate::environment;
 use crate::sandbox::Rules;
 
 /// The name of the hidden subcommand that [`run`] serves.
@@ -41,6 +42,10 @@ pub struct Job {
     pub out: PathBuf,
     /// The directory that survives a failed or killed try.
     pub scratch: PathBuf,
+    /// Variables of the environment that the program of a command is given besides its own.
+    pub environment: BTreeMap<String, String>,
+    /// The names of variables that hold secrets; their values are in the environment of the worker alone.
+    pub secrets: Vec<String>,
     /// What may be taken over.
     pub earlier: Option<Earlier>,
     /// Where to compute; never [`DeviceChoice::Auto`].
@@ -100,7 +105,7 @@ pub fn run() -> anyhow::Result<bool> {
 
     let channel = Arc::new(Mutex::new(File::from(channel)));
     let result = catch(|| execute(job, channel.clone()));
-    let error = result.err().map(|error| format!("{error:#}"));
+    let error = result.err().map(|error| environment::secret::mask(&format!("{error:#}")));
     if let Some(error) = &error {
         tracing::error!("{error}");
     }
@@ -128,7 +133,9 @@ fn execute(job: Job, channel: Arc<Mutex<File>>) -> anyhow::Result<()> {
     }
     let kind = stages::kinds::find(&job.kind)
         .with_context(|| format!("no kind of stage is called `{}`", job.kind))?;
-    let stage = (kind.restore)(job.parameters).context("the parameters are not understood")?;
+    let mut parameters = job.parameters;
+    environment::give(&mut parameters, &job.environment, &job.secrets)?;
+    let stage = (kind.restore)(parameters).context("the parameters are not understood")?;
     rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads)
         .build_global()

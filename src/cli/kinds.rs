@@ -258,7 +258,10 @@ mod tests {
     fn no_kind_takes_the_words_of_the_file() {
         for kind in KINDS {
             let root = (kind.schema)().to_value();
-            for word in ["kind", "inputs", "remove", "replace"] {
+            for word in [
+                "kind", "inputs", "remove", "replace", "matrix", "foreach", "tools", "inherit",
+                "secrets",
+            ] {
                 assert!(root["properties"].get(word).is_none(), "{} has {word}", kind.name);
             }
         }

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{ArgAction, Parser, Subcommand};
 use pipe::Problems;
+use pipe::environment::secret::Masked;
 use tracing_subscriber::EnvFilter;
 
 /// Nothing is out of date, or everything that was has been made.
@@ -266,7 +267,7 @@ fn start_log(arguments: &Arguments) {
     let silent = TALKATIVE.iter().map(|name| format!(",{name}=off")).collect::<String>();
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter + &silent))
-        .with_writer(io::stderr)
+        .with_writer(|| Masked(io::stderr()))
         .with_target(!worker)
         .with_ansi(!worker && colour_wanted(&io::stderr()));
     if worker {

@@ -76,7 +76,7 @@ impl Show {
         }
         writeln!(out, "\n  depends on")?;
         for (name, value) in manifest.fingerprint.iter() {
-            writeln!(out, "    {name} = {value}")?;
+            writeln!(out, "    {name} = {}", value.replace('\n', "; "))?;
         }
         if !manifest.measures.is_empty() {
             writeln!(out, "\n  measures")?;

@@ -74,7 +74,10 @@ impl Target {
 impl Opened {
     /// The named steps with everything they need.
     pub(crate) fn select(&self, names: &[String]) -> Result<BTreeSet<StepId>, Failure> {
-        Ok(self.plan.select(names)?)
+        let selected = self.plan.select(names)?;
+        // From now on keys are made of them, and what the machine says of their tools is part of a key.
+        pipe::environment::look(&self.plan, &selected, &self.project.root)?;
+        Ok(selected)
     }
 
     /// One step, by its name or a pattern that no other has.

@@ -2,6 +2,7 @@
 
 mod absent;
 mod confinement;
+mod environment;
 mod files;
 mod findings;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 
 use stages::{DynStage, Kind, Read};
 
+use crate::environment::Environment;
 use crate::problem::{Place, Problems};
 use crate::sandbox::Sandbox;
 use findings::Findings;
@@ -70,6 +72,8 @@ pub struct Step {
     pub reads: Vec<Read>,
     /// What its program may read besides, and whether it is held to that; no part of the key.
     pub sandbox: Sandbox,
+    /// What its program takes from the machine; secrets are no part of the key.
+    pub environment: Environment,
     /// Each mention of another step, as input or inside a [`stages::Source`].
     pub needs: Vec<Need>,
 }

@@ -11,7 +11,8 @@ use super::template::is_plain;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use super::validate::validate;
 use super::wiring::Steps;
-use super::{Need, Step, Surroundings, confinement, inputs, parameters};
+use super::{Need, Step, Surroundings, confinement, environment, inputs, parameters};
+use crate::environment::Environment;
 use crate::problem::Problem;
 use crate::sandbox::{CONFINED, Sandbox};
 use crate::suggest::{did_you_mean, quoted};
@@ -181,6 +182,10 @@ impl Reading<'_> {
         let sandbox = sandbox.map_or_else(Sandbox::default, |entry| {
             confinement::read_sandbox(&entry.node, around.root, findings)
         });
+        let environment = match kind.name == CONFINED {
+            true => environment::read_environment(&mut own, findings),
+            false => Environment::default(),
+        };
         let mut own = Entry {
             key: entry.key.clone(),
             order: entry.order,
@@ -207,6 +212,7 @@ impl Reading<'_> {
             inputs: wired.inputs,
             reads,
             sandbox,
+            environment,
             needs,
         })
     }

@@ -2,6 +2,7 @@
 
 mod chance;
 mod crash;
+mod environment;
 mod failing;
 #[cfg(target_os = "linux")]
 mod faults;

@@ -1,0 +1,154 @@
+//! Secrets: given to the program of a step, and hidden in whatever is written of it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::RwLock;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+/// What stands in the place of a secret.
+const MASK: &str = "***";
+
+/// The values to hide in this process, the longest first.
+static HIDDEN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+
+/// Puts inherited variables and secrets into the `environment` of a command's parameters, in the memory
+/// of the worker alone: a job names secrets, it does not hold them.
+pub(crate) fn give(
+    parameters: &mut Value,
+    inherited: &BTreeMap<String, String>,
+    secrets: &[String],
+) -> anyhow::Result<()> {
+    if inherited.is_empty() && secrets.is_empty() {
+        return Ok(());
+    }
+    let mut given = inherited.clone();
+    for name in secrets {
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+        let value = value.with_context(|| {
+            format!("the secret `{name}` is not set; set the environment variable for the run")
+        })?;
+        hide(&value);
+        given.insert(name.clone(), value);
+    }
+    let environment = parameters.get_mut("environment").and_then(Value::as_object_mut);
+    let environment = environment.context("this kind of stage takes no environment")?;
+    for (name, value) in given {
+        environment.insert(name, Value::String(literal(&value)));
+    }
+    Ok(())
+}
+
+/// Writes `{word}` as `{{word}}`, which a command does not take for a placeholder; it takes no other
+/// braces for one.
+fn literal(value: &str) -> String {
+    let mut text = String::new();
+    let mut rest = value;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        let word =
+            from[1..].split_once('}').map(|(word, _)| word).filter(|word| is_placeholder(word));
+        let length = word.map_or(1, |word| word.len() + 2);
+        match word {
+            Some(word) => text.push_str(&format!("{{{{{word}}}}}")),
+            None => text.push('{'),
+        }
+        rest = &from[length..];
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Whether a command takes a word in braces for a placeholder, or a slip of one.
+fn is_placeholder(word: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let plain = word.strip_suffix(".*").filter(|name| name.starts_with("input.")).unwrap_or(word);
+    plain.starts_with(|c: char| c.is_ascii_lowercase()) && plain.chars().all(is_part)
+}
+
+/// Hides a value, and each long line of it, in all that is written through [`mask`] and [`Masked`].
+fn hide(value: &str) {
+    /// A short line of a longer value, such as `}`, says nothing and stands everywhere.
+    const SHORTEST_LINE: usize = 8;
+    let lines = value.lines().filter(|line| line.len() >= SHORTEST_LINE);
+    let mut hidden = HIDDEN.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    hidden.extend(lines.chain([value]).map(|part| part.trim_end_matches('\n').to_owned()));
+    hidden.retain(|part| !part.is_empty());
+    hidden.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    hidden.dedup();
+}
+
+/// Puts `***` in the place of every secret of this process.
+#[must_use]
+pub fn mask(text: &str) -> String {
+    let hidden = HIDDEN.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut text = text.to_owned();
+    for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
+        if text.contains(secret.as_str()) {
+            text = text.replace(secret.as_str(), MASK);
+        }
+    }
+    text
+}
+
+/// A writer that hides the secrets of this process in each piece that it is given.
+pub struct Masked<W>(pub W);
+
+impl<W: Write> Write for Masked<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let hides = !HIDDEN.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_empty();
+        match hides {
+            true => self.0.write_all(mask(&String::from_utf8_lossy(bytes)).as_bytes())?,
+            false => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_are_kept_from_being_placeholders() {
+        for (value, expected) in [
+            ("plain", "plain"),
+            ("{out}", "{{out}}"),
+            ("a{out}b{input.x}", "a{{out}}b{{input.x}}"),
+            ("{{out}}", "{{{out}}}"),
+            ("{ a } {A} {a.*} {input.x.*}", "{ a } {A} {a.*} {{input.x.*}}"),
+            ("{", "{"),
+            ("}{", "}{"),
+        ] {
+            assert_eq!(literal(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn secrets_and_their_lines_are_hidden() {
+        hide("hunter2-hunter2\nsecond line of it\n}\n");
+        hide("hunter2-hunter2-longer");
+        assert_eq!(mask("a hunter2-hunter2-longer b hunter2-hunter2 } c"), "a *** b *** } c");
+        assert_eq!(mask("second line of it!"), "***!");
+        let mut written = Vec::new();
+        Masked(&mut written).write_all(b"say hunter2-hunter2\n").unwrap();
+        assert_eq!(written, b"say ***\n");
+    }
+
+    #[test]
+    fn a_secret_that_is_not_set_is_named() {
+        let mut parameters = serde_json::json!({"environment": {}});
+        let error = give(&mut parameters, &BTreeMap::new(), &["NO_SUCH_SECRET_HERE".to_owned()])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("the secret `NO_SUCH_SECRET_HERE` is not set"),
+            "{error}"
+        );
+    }
+}
