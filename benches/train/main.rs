@@ -2,8 +2,6 @@
 //!
 //! `benches/train/__main__.py` starts it beside PyTorch and lets the two take turns.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::sync::OnceLock;
