@@ -129,7 +129,7 @@ impl Findings {
     /// Moves what was found since `mark` in an instance to what is found in all of them. False when so
     /// much has been found that the other instances need not be looked at.
     pub(super) fn hold(&mut self, mark: Mark, instance: &str, alike: &mut Alike) -> bool {
-        const ENOUGH: usize = 200;
+        const ENOUGH: usize = 50;
         let problems = self.problems.drain(mark.problems..).map(|problem| (false, problem));
         let absences = self.absences.drain(mark.absences..).map(|problem| (true, problem));
         for (is_absence, problem) in problems.chain(absences) {
@@ -148,7 +148,14 @@ impl Findings {
 
     /// Records what was found in the instances of a step; of what is not in all of them it is told in
     /// which it is.
-    pub(super) fn release(&mut self, Alike { found, instances }: Alike) {
+    /// `key` is where the step stands, `all` how many instances it has.
+    pub(super) fn release(&mut self, Alike { found, instances }: Alike, key: &Span, all: usize) {
+        /// Where what was found is this varied, the other instances have more of it.
+        const VARIED: usize = 10;
+        if instances < all && found.len() > VARIED {
+            let message = format!("{} more instances were not looked at", all - instances);
+            self.add(key, Problem::new(message));
+        }
         for ((is_absence, _), found) in found {
             let problem = match found.count {
                 count if count >= instances => found.problem,

@@ -156,7 +156,7 @@ impl Reading<'_> {
                 break;
             }
         }
-        findings.release(alike);
+        findings.release(alike, &entry.key, family.instances.len());
     }
 
     /// Reads one step. In messages it goes by `name`; `full` tells its instances apart.

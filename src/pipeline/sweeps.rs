@@ -161,7 +161,8 @@ fn many_instances() {
     let plan = |text: &str| Project::new(&[("x.toml", text)]).load(&[]).and_then(crate::Plan::new);
     assert_eq!(plan(&text(50_000)).unwrap().order().len(), 100_000);
     let problems = plan(&text(10_000).replace("a@${each.key}", "a@x${each.key}")).err().unwrap();
-    assert!(problems.len() < 300, "{}", problems.len());
+    assert!(problems.to_string().contains("9950 more instances were not looked at"), "{problems}");
+    assert!(problems.len() < 60, "{}", problems.len());
     let problems =
         plan(&text(10_000).replace("inputs.x = ", "inputs.x = \"b\"\nrnu = ")).err().unwrap();
     assert!(problems.to_string().contains("step `b` has 10000 instances"), "{problems}");
