@@ -27,7 +27,7 @@ pub struct Place {
     span: Range<usize>,
 }
 
-/// The problems of a pipeline, in file order; never empty. Of very many the first, and how many more.
+/// Every problem of a pipeline, in file order; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
@@ -138,9 +138,6 @@ impl fmt::Display for Place {
     }
 }
 
-/// How many problems are told; nobody reads those of a hundred thousand steps.
-const MOST_TOLD: usize = 200;
-
 /// The longest part of a source line that is shown.
 const SHOWN: usize = 120;
 
@@ -196,11 +193,6 @@ impl Problems {
         problems.retain(|problem| {
             seen.insert((problem.at.as_ref().map(Place::order), problem.message.clone()))
         });
-        let more = problems.len().saturating_sub(MOST_TOLD);
-        if more > 0 {
-            problems.truncate(MOST_TOLD);
-            problems.push(Problem::new(format!("there are {more} more problems")));
-        }
         Err(Self(problems))
     }
 
@@ -299,9 +291,5 @@ mod tests {
         let order: Vec<_> = problems.iter().map(|p| p.at.as_ref().map(Place::column)).collect();
         assert_eq!(order, [None, Some(1), Some(3)]);
         assert_eq!(Problems::check(Vec::new()), Ok(()));
-        let many = (0..300).map(|n| Problem::new(n.to_string())).collect();
-        let told = Problems::check(many).unwrap_err();
-        assert_eq!(told.len(), MOST_TOLD + 1);
-        assert_eq!(told.iter().last().unwrap().message, "there are 100 more problems");
     }
 }
