@@ -10,6 +10,10 @@ use crate::schema::{Choice, Field, Schema, Shape};
 use crate::source_map::Span;
 use crate::suggest::{did_you_mean, nearest, quoted};
 
+/// The keys of a step that are no parameters of its kind, those of `command` steps alone included last.
+const WORDS: [&str; 8] =
+    ["kind", "inputs", "matrix", "foreach", "sandbox", "tools", "inherit", "secrets"];
+
 /// What the comparison saw besides problems.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -220,7 +224,9 @@ impl Validation<'_> {
 
     fn unknown_key(&self, name: &str, fields: &[Field<'_>]) -> Problem {
         let names = || fields.iter().map(|field| field.name);
-        let near = did_you_mean(name, names());
+        // What a step has besides the parameters of its kind was taken out before.
+        let words = if self.path.is_empty() { &WORDS[..] } else { &[] };
+        let near = did_you_mean(name, names().chain(words.iter().copied()));
         let problem = Problem::new(format!("unknown key {}{near}", quoted(name)));
         let elsewhere =
             if near.is_empty() { find_below(self.top, name, &mut Vec::new()) } else { None };

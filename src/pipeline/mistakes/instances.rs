@@ -140,6 +140,14 @@ fn axes() {
 }
 
 #[test]
+fn slips_of_the_keys() {
+    let told = matrix("matirx = { depth = [18, 34], margin = [0.3] }");
+    assert!(told.contains("unknown key `matirx`, did you mean `matrix`?"), "{told}");
+    let told = matrix("for-each = [1]");
+    assert!(told.contains("unknown key `for-each`, did you mean `foreach`?"), "{told}");
+}
+
+#[test]
 fn excluded_and_included() {
     assert_snapshot!(matrix("matrix = { margin = [0.3], depth = [18], exclude = [{ margin = 0.4 }, { dept = 18 }, {}, 7] }"), @r#"
     x.toml:8:64: `margin` is never the float 0.4
