@@ -3,6 +3,7 @@
 mod attempt;
 mod bounds;
 mod check;
+pub mod diff;
 mod earlier;
 pub mod editor_schema;
 pub mod environment;
@@ -12,6 +13,7 @@ mod freshness;
 mod glob;
 pub mod graph;
 pub mod guard;
+pub mod history;
 pub mod lock;
 mod pipeline;
 mod plan;

@@ -49,7 +49,17 @@ pub(crate) fn changes(
     listings: &[Listing],
     last: &Manifest,
 ) -> Vec<Reason> {
-    let mut differences = now.differences(&last.fingerprint);
+    between(store, now, listings, &last.fingerprint)
+}
+
+/// As [`changes`], of two fingerprints.
+pub(crate) fn between(
+    store: &Store,
+    now: &Fingerprint,
+    listings: &[Listing],
+    before: &Fingerprint,
+) -> Vec<Reason> {
+    let mut differences = now.differences(before);
     // Another kind has other parameters; to list those as well would tell nothing.
     if let Some(kind) = differences.iter().position(|difference| difference.name == "kind") {
         differences = vec![differences.swap_remove(kind)];

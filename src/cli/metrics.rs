@@ -6,30 +6,36 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 use cache::{Key, Manifest};
+use pipe::history::{FirstSeen, History, Remembered};
 use pipe::preview::{Preview, preview};
-use pipe::suggest;
+use pipe::{StepId, suggest};
 use serde_json::{Map, Value};
 
 use super::paint::Paint;
-use super::target::Target;
+use super::target::{Opened, Target};
 use super::{Failure, Global, SUCCESS, quantity};
 
 /// Compares the measures of the steps' last results
 ///
 /// A result that a run would or may replace is marked; a step without measures is left out. Figures
-/// are rounded in the table and whole in `--json` and `--csv`.
+/// are rounded in the table and whole in `--json` and `--csv`. With `--all`, those of every result that
+/// the steps had in any run that is remembered, each with the first run that had it.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   pipe metrics pipelines/verify.toml
   pipe metrics pipelines/verify.toml --sort dev-accuracy
-  pipe metrics pipelines/verify.toml train --csv")]
+  pipe metrics pipelines/verify.toml train --csv
+  pipe metrics pipelines/verify.toml net --all --sort dev-accuracy")]
 pub(crate) struct Metrics {
     #[command(flatten)]
     target: Target,
     /// The steps [default: all]
     #[arg(value_name = "STEP")]
     steps: Vec<String>,
+    /// Of every result that the steps had, the latest first (see `pipe runs`)
+    #[arg(long)]
+    all: bool,
     /// Put the largest value of this measure first; steps without it come last
     #[arg(long, value_name = "MEASURE")]
     sort: Option<String>,
@@ -50,6 +56,8 @@ struct Row {
     step: String,
     key: Key,
     state: &'static str,
+    /// With `--all`, the first run that had it, and when that began.
+    run: Option<(i64, String)>,
     measures: BTreeMap<String, f64>,
 }
 
@@ -58,9 +66,71 @@ impl Metrics {
     pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
         let opened = self.target.open(global)?;
         let selected = opened.select(&self.steps)?;
+        let mut rows = match self.all {
+            true => self.every_result(&opened, &selected)?,
+            false => self.last_results(&opened, &selected)?,
+        };
+        let names: BTreeSet<&str> =
+            rows.iter().flat_map(|row| row.measures.keys().map(String::as_str)).collect();
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        if let Some(measure) = &self.sort {
+            if !names.is_empty() && !names.contains(measure) {
+                return Err(Failure::Usage(unknown(measure, &names)));
+            }
+            sort(&mut rows, measure);
+        }
+        if self.json {
+            return json(&rows);
+        }
+        if self.csv {
+            return csv(&rows, &names, self.all);
+        }
+        if rows.is_empty() {
+            return Err(Failure::Failed(anyhow::anyhow!("no result of these steps has measures")));
+        }
+        table(&rows, &names)
+    }
+
+    /// The results that the steps had in any run.
+    fn every_result(
+        &self,
+        opened: &Opened,
+        selected: &BTreeSet<StepId>,
+    ) -> Result<Vec<Row>, Failure> {
+        let history = History::open(&opened.store)?;
+        if let Some(notice) = history.notice() {
+            tracing::warn!("{notice}");
+        }
+        let plan = &opened.plan;
+        let asked = plan.named(&self.steps)?;
+        let mut rows = Vec::new();
+        for id in plan.order().iter().filter(|id| selected.contains(id)) {
+            if !self.steps.is_empty() && !asked.contains(id) {
+                continue;
+            }
+            let step = &plan.step(*id).name;
+            for FirstSeen { run, started, step, result } in
+                history.results_of(&plan.pipeline.name, step)?
+            {
+                let Remembered { key, measures, .. } = result;
+                if !measures.is_empty() {
+                    let run = Some((run, started));
+                    rows.push(Row { step, key, state: FRESH, run, measures });
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The last results of the steps, and whether a run would leave them.
+    fn last_results(
+        &self,
+        opened: &Opened,
+        selected: &BTreeSet<StepId>,
+    ) -> Result<Vec<Row>, Failure> {
         let (plan, store) = (&opened.plan, &opened.store);
         let asked = plan.named(&self.steps)?;
-        let previews = preview(plan, store, &opened.project.root, &selected, &BTreeSet::new());
+        let previews = preview(plan, store, &opened.project.root, selected, &BTreeSet::new());
         let mut rows = Vec::new();
         for (id, preview) in previews {
             let step = &plan.step(id).name;
@@ -84,27 +154,9 @@ impl Metrics {
                 continue;
             };
             let (key, measures) = (manifest.key, manifest.measures);
-            rows.push(Row { step: step.clone(), key, state, measures });
+            rows.push(Row { step: step.clone(), key, state, run: None, measures });
         }
-        let names: BTreeSet<&str> =
-            rows.iter().flat_map(|row| row.measures.keys().map(String::as_str)).collect();
-        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        if let Some(measure) = &self.sort {
-            if !names.is_empty() && !names.contains(measure) {
-                return Err(Failure::Usage(unknown(measure, &names)));
-            }
-            sort(&mut rows, measure);
-        }
-        if self.json {
-            return json(&rows);
-        }
-        if self.csv {
-            return csv(&rows, &names);
-        }
-        if rows.is_empty() {
-            return Err(Failure::Failed(anyhow::anyhow!("no result of these steps has measures")));
-        }
-        table(&rows, &names)
+        Ok(rows)
     }
 }
 
@@ -142,24 +194,35 @@ fn json(rows: &[Row]) -> Result<u8, Failure> {
         };
         let measures: Map<String, Value> =
             row.measures.iter().map(|(name, value)| (name.clone(), figure(*value))).collect();
-        let Row { step, key, state, .. } = row;
-        let line = serde_json::json!({
-            "step": step, "key": key.to_string(), "state": state, "measures": measures,
-        });
+        let Row { step, key, state, run, .. } = row;
+        let key = key.to_string();
+        let line = match run {
+            Some((run, started)) => serde_json::json!({
+                "step": step, "key": key, "run": run, "started": started, "measures": measures,
+            }),
+            None => serde_json::json!({
+                "step": step, "key": key, "state": state, "measures": measures,
+            }),
+        };
         writeln!(out, "{line}")?;
     }
     Ok(SUCCESS)
 }
 
-fn csv(rows: &[Row], names: &[String]) -> Result<u8, Failure> {
+fn csv(rows: &[Row], names: &[String], all: bool) -> Result<u8, Failure> {
     let write = |out: io::StdoutLock<'_>| -> csv::Result<()> {
         let mut out = csv::Writer::from_writer(out);
-        let head = ["step", "key", "state"].into_iter().chain(names.iter().map(String::as_str));
-        out.write_record(head)?;
+        let head =
+            if all { vec!["step", "key", "run", "started"] } else { vec!["step", "key", "state"] };
+        out.write_record(head.into_iter().chain(names.iter().map(String::as_str)))?;
         for row in rows {
             let figure = |name| row.measures.get(name).map(f64::to_string).unwrap_or_default();
-            let about = [row.step.clone(), row.key.to_string(), row.state.to_owned()];
-            out.write_record(about.into_iter().chain(names.iter().map(figure)))?;
+            let about = [row.step.clone(), row.key.to_string()].into_iter();
+            let about = about.chain(match &row.run {
+                Some((run, started)) => vec![run.to_string(), started.clone()],
+                None => vec![row.state.to_owned()],
+            });
+            out.write_record(about.chain(names.iter().map(figure)))?;
         }
         Ok(out.flush()?)
     };
@@ -188,9 +251,18 @@ fn table(rows: &[Row], names: &[String]) -> Result<u8, Failure> {
     let aligned = |cells: &[String]| -> String {
         cells.iter().zip(&widths).map(|(cell, width)| format!("  {cell:>width$}")).collect()
     };
-    writeln!(out, "{}", paint.dim(&format!("  {:first$}{}", "step", aligned(names))))?;
+    // Run and time before the step, where there are any.
+    let about = |row: Option<&Row>| match row.map_or(&rows[0].run, |row| &row.run) {
+        Some((run, started)) => match row {
+            Some(_) => format!("  {run:>4}  {}", super::runs::when(started)),
+            None => format!("  {:>4}  {:19}", "run", "started"),
+        },
+        None => String::new(),
+    };
+    let head = format!("{}  {:first$}{}", about(None), "step", aligned(names));
+    writeln!(out, "{}", paint.dim(&head))?;
     for (row, cells) in rows.iter().zip(&cells) {
-        let line = format!("  {:first$}{}", row.step, aligned(cells));
+        let line = format!("{}  {:first$}{}", about(Some(row)), row.step, aligned(cells));
         match row.state {
             FRESH => writeln!(out, "{}", line.trim_end())?,
             other => writeln!(out, "{line}  {}", paint.odd(other))?,
@@ -209,6 +281,7 @@ mod tests {
             step: step.to_owned(),
             key: cache::Fingerprint::new().key(),
             state: FRESH,
+            run: None,
             measures: value.map(|value| ("accuracy".to_owned(), value)).into_iter().collect(),
         };
         let mut rows = vec![

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod diff;
 mod graph;
 mod init;
 mod kinds;
@@ -18,6 +19,7 @@ mod quantity;
 mod remote;
 mod report;
 mod run;
+mod runs;
 mod schema;
 mod show;
 mod store;
@@ -86,6 +88,8 @@ enum Command {
     Log(log::Log),
     Show(show::Show),
     Metrics(metrics::Metrics),
+    Runs(runs::Runs),
+    Diff(diff::Diff),
     Lock(lock::Lock),
     Push(push::Push),
     Pull(pull::Pull),
@@ -215,6 +219,8 @@ impl Command {
             Self::Log(command) => command.run(global),
             Self::Show(command) => command.run(global),
             Self::Metrics(command) => command.run(global),
+            Self::Runs(command) => command.run(global),
+            Self::Diff(command) => command.run(global),
             Self::Lock(command) => command.run(global),
             Self::Push(command) => command.run(global),
             Self::Pull(command) => command.run(global),

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use pipe::executor::{self, Options};
 use pipe::remote::Remote;
+use pipe::history::{Begun, History, Journal};
 use pipe::sandbox::Mode;
 use pipe::{SharedAt, StepId};
 use stages::DeviceChoice;
@@ -107,7 +108,17 @@ impl Run {
             notices,
             interrupt: &interrupt,
         };
-        match executor::run(&opened.plan, &opened.store, &options, &mut *observer) {
+        let command = super::runs::command_line();
+        let begun = Begun { command, file: self.target.file.clone() };
+        let mut journal = Journal::new(opened.store.root(), begun, &mut *observer);
+        let result = executor::run(&opened.plan, &opened.store, &options, &mut journal);
+        if let Err(error) = &result {
+            journal.refused(&error.to_string());
+        }
+        if let Err(error) = History::tidy(&opened.store) {
+            tracing::warn!("{error:#}");
+        }
+        match result {
             Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
             Ok(summary) => Ok(if summary.failed > 0 { FAILED } else { SUCCESS }),
             Err(error) => {

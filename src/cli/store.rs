@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cache::{GcOptions, Sizes};
 use clap::Subcommand;
+use pipe::history::History;
 
 use super::paint::Paint;
 use super::{FAILED, Failure, Global, SUCCESS, quantity};
@@ -123,6 +124,10 @@ fn verify(store: &cache::Store) -> Result<u8, Failure> {
 }
 
 fn gc(store: &cache::Store, keep_days: u32, dry_run: bool) -> Result<u8, Failure> {
+    // What is known of the results of the latest runs has to be remembered before they may go.
+    if let Err(error) = History::open(store) {
+        tracing::warn!("{error:#}");
+    }
     let keep = Duration::from_secs(u64::from(keep_days) * 24 * 60 * 60);
     let report = store
         .gc(&GcOptions { keep, dry_run }, &mut || ControlFlow::Break(()))

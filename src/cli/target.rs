@@ -28,7 +28,7 @@ pub(crate) struct Overrides {
     /// Change a value of the file, e.g. `stage.train.epochs=3` or `params.seed=9`; may be repeated, and wins
     /// over `--params`
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    pub(super) settings: Vec<String>,
 }
 
 impl Overrides {

@@ -7,6 +7,7 @@ mod failing;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fresh;
+mod history;
 mod locked;
 mod looking;
 mod outputs;
