@@ -60,6 +60,7 @@ impl Store {
     ///
     /// When the fingerprint is not the one whose key was locked.
     pub fn commit(&self, pending: Pending, record: Record) -> Result<Manifest, StoreError> {
+        let _operation = self.enter()?;
         let Record { fingerprint, measures, facts } = record;
         let key = *pending.key();
         assert_eq!(fingerprint.key(), key, "a result is committed under the key it was begun with");
@@ -74,6 +75,7 @@ impl Store {
 
         let objects = || files.iter().chain(&log);
         let new = objects().filter(|stored| stored.new).map(|stored| stored.known.digest);
+        self.pin(key.digest());
         self.make_visible(&aside, &key, objects().map(|stored| stored.known.digest), new)?;
 
         let table = self.object_table(&manifest.outputs.digest());

@@ -1,7 +1,7 @@
 //! Removing what nobody needs.
 //!
-//! Kept are the results that `latest/` leads to and those made lately, with the objects that they or
-//! their fingerprints and facts mention. Results go first and objects last, so that being killed in
+//! Kept are the results that `latest/` leads to, those made lately and those that living processes rely
+//! on, with the objects that they or their fingerprints and facts mention. Results go first and objects last, so that being killed in
 //! between leaves no result without its objects.
 
 use std::collections::{BTreeSet, HashSet};
@@ -11,10 +11,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
-use crate::error::{At, StoreError};
+use crate::error::StoreError;
 use crate::file_table::FileTable;
 use crate::fingerprint::Key;
-use crate::lock::try_lock;
+use crate::in_use::is_held;
 use crate::manifest::Manifest;
 use crate::session::{self, Session};
 use crate::size::{Class, Sizes, bytes_below, entries};
@@ -51,8 +51,9 @@ impl Store {
     /// Removes results that no `latest` link leads to and that are older than `options.keep`, and
     /// everything that only they needed.
     ///
-    /// Needs the store alone: as long as another process uses it, `waiting` is asked whether to go
-    /// on, and nobody can open it meanwhile.
+    /// No operation of another process goes on meanwhile, and none begins; as long as one does,
+    /// `waiting` is asked whether to wait. Results that are being made, with what they are made from,
+    /// and all else that living processes rely on stay.
     ///
     /// # Errors
     ///
@@ -62,27 +63,16 @@ impl Store {
         options: &GcOptions,
         waiting: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<GcReport, StoreError> {
-        let lock = self.root().join("v1/lock");
-        self.in_use.unlock().at("unlock", &lock)?;
-        let alone = self.wait_alone(&lock, waiting);
-        let report = alone.and_then(|()| self.collect(options));
-        self.in_use.unlock().at("unlock", &lock)?;
-        self.in_use.lock_shared().at("lock", &lock)?;
-        report
-    }
-
-    fn wait_alone(
-        &self,
-        lock: &Path,
-        waiting: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        while !try_lock(&self.in_use).at("lock", lock)? {
+        while !self.try_alone()? {
             if waiting().is_break() {
+                self.enter()?;
                 return Err(StoreError::InUse(self.root().to_owned()));
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
+        let report = self.collect(options);
+        self.no_longer_alone()?;
+        report
     }
 
     fn collect(&self, options: &GcOptions) -> Result<GcReport, StoreError> {
@@ -92,7 +82,8 @@ impl Store {
             matches!((modified, oldest), (Ok(modified), Some(oldest)) if modified < oldest)
         };
         let mut sweep = Sweep { dry_run: options.dry_run, report: GcReport::default() };
-        let live = self.mark(&old, &mut sweep)?;
+        let pins = self.pins()?;
+        let live = self.mark(&old, &pins, &mut sweep)?;
         sweep.report.kept = live.keys.len();
 
         for path in entries(&self.trees())? {
@@ -109,6 +100,12 @@ impl Store {
         }
         for path in entries(&self.scratches())?.into_iter().chain(entries(&self.logs())?) {
             let key = path.file_stem().and_then(|name| name.to_str()?.parse::<Key>().ok());
+            // Where somebody makes it, it is in use, whatever its age.
+            if let Some(key) = &key
+                && is_held(&self.locks().join(key.to_string()), true)?
+            {
+                continue;
+            }
             let done = key.is_none_or(|key| self.result(&key).exists());
             if done || old(&path) {
                 sweep.remove(&path, |sizes| &mut sizes.scratch)?;
@@ -121,19 +118,24 @@ impl Store {
         }
         if !options.dry_run {
             Session::clean(&self.tmp())?;
-            // Nobody makes anything: what locks are left are those of the dead.
+            // What locks nobody holds are those of the dead.
             for path in entries(&self.locks())? {
-                session::remove(&path)?;
+                is_held(&path, false)?;
             }
         }
         Ok(sweep.report)
     }
 
     /// Removes old results and returns what the others need.
-    fn mark(&self, old: &dyn Fn(&Path) -> bool, sweep: &mut Sweep) -> Result<Live, StoreError> {
+    fn mark(
+        &self,
+        old: &dyn Fn(&Path) -> bool,
+        pins: &HashSet<Digest>,
+        sweep: &mut Sweep,
+    ) -> Result<Live, StoreError> {
         let latest: BTreeSet<Key> = self.latest_of_all()?.into_iter().map(|l| l.key).collect();
         let mut live =
-            Live { keys: BTreeSet::new(), listings: HashSet::new(), objects: HashSet::new() };
+            Live { keys: BTreeSet::new(), listings: HashSet::new(), objects: pins.clone() };
         for path in entries(&self.results())? {
             let key = path.file_stem().and_then(|name| name.to_str()?.parse::<Key>().ok());
             let manifest = match &key {
@@ -144,7 +146,8 @@ impl Store {
                 sweep.remove(&path, |sizes| &mut sizes.results)?;
                 continue;
             };
-            if !latest.contains(&manifest.key) && old(&path) {
+            let needed = latest.contains(&manifest.key) || pins.contains(&manifest.key.digest());
+            if !needed && old(&path) {
                 sweep.remove(&path, |sizes| &mut sizes.results)?;
                 sweep.report.results.push(manifest.key);
                 continue;

@@ -65,8 +65,12 @@ impl Store {
     ///
     /// When it cannot be read.
     pub fn hold(&self, content: &Content) -> Result<Option<Held>, StoreError> {
+        let _operation = self.enter()?;
         let state = self.read_object(&content.digest)?;
         let state = state.filter(|state| content.size.is_none_or(|size| size == state.size));
+        if state.is_some() {
+            self.pin(content.digest);
+        }
         Ok(state.map(|state| Held { digest: content.digest, state, new: false }))
     }
 
@@ -89,6 +93,7 @@ impl Store {
     /// [`StoreError::Damaged`] when a needed file is not held; otherwise when the store cannot be
     /// written.
     pub fn admit(&self, parcel: &Parcel, held: &[Held]) -> Result<Manifest, StoreError> {
+        let _operation = self.enter()?;
         let manifest = parcel.manifest();
         let states: HashMap<Digest, State> =
             held.iter().map(|held| (held.digest, held.state)).collect();
@@ -106,6 +111,7 @@ impl Store {
         fs::write(&*aside, parcel.bytes()).at("write", &aside)?;
         let new = held.iter().filter(|held| held.new).map(|held| held.digest);
         self.make_visible(&aside, &manifest.key, states.keys().copied(), new)?;
+        self.pin(manifest.key.digest());
         let known = manifest.outputs.iter().map(|(path, entry)| {
             let state = states[&entry.digest];
             Known { path: path.to_owned(), state, digest: entry.digest }
@@ -147,6 +153,8 @@ impl Incoming<'_> {
         if hasher.digest() != digest {
             return Err(NotReceived::OtherContent);
         }
+        let _operation = store.enter()?;
+        store.pin(digest);
         seal(&file, &digest).at("write", &aside)?;
         let object = store.object(&digest);
         store.place(&aside, &object)?;

@@ -37,6 +37,7 @@ impl Store {
         step: &str,
         manifest: &Manifest,
     ) -> Result<(), StoreError> {
+        let _operation = self.enter()?;
         let [tree, record] = self.latest_links(pipeline, step)?;
         let up = Path::new("../../v1");
         let key = manifest.key;
@@ -51,6 +52,7 @@ impl Store {
     ///
     /// When a name cannot be that of a file, or the store cannot be read.
     pub fn latest(&self, pipeline: &str, step: &str) -> Result<Option<Manifest>, StoreError> {
+        let _operation = self.enter()?;
         let [_, record] = self.latest_links(pipeline, step)?;
         match key_of(&record)? {
             Some(key) => self.manifest(&key),
@@ -64,6 +66,7 @@ impl Store {
     ///
     /// When a name cannot be that of a file, or the links cannot be removed.
     pub fn forget(&self, pipeline: &str, step: &str) -> Result<(), StoreError> {
+        let _operation = self.enter()?;
         self.latest_links(pipeline, step)?.iter().try_for_each(|link| session::remove(link))
     }
 
@@ -73,6 +76,7 @@ impl Store {
     ///
     /// When the store cannot be read.
     pub fn latest_of_all(&self) -> Result<Vec<Latest>, StoreError> {
+        let _operation = self.enter()?;
         let mut all = Vec::new();
         for pipeline in names(&self.root().join("latest"))? {
             let directory = self.root().join("latest").join(&pipeline);

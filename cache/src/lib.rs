@@ -10,11 +10,11 @@
 //! | `v1/results/<key>.json` | a [`Manifest`] and the digest of its text; its rename into place is the commit |
 //! | `v1/trees/<digest>/` | the files of the [`Listing`] of that digest: links to objects |
 //! | `v1/tables/…` | states of files and their digests, so that unchanged files are not read; may be lost |
-//! | `v1/tmp/<session>/`, `.alive` | what a living process is making, and the lock by which it is known to live |
+//! | `v1/tmp/<session>/`, `.alive` | what a living process is making, what else it relies on (`pins`), and the lock by which it is known to live |
 //! | `v1/scratch/<key>/` | what outlives a failed try |
 //! | `v1/logs/<key>.log` | the log of a try that failed or still runs |
 //! | `v1/locks/<key>` | locked by the process that makes the result |
-//! | `v1/lock` | locked, shared, by each process that uses the store; alone, to collect garbage |
+//! | `v1/lock` | locked, shared, by each operation; alone, to collect garbage |
 //! | `latest/<pipeline>/<step>` | link to the tree of the last result; `<step>.json`, to its manifest |
 //!
 //! A remote has `v1/objects/` and `v1/results/` by the same names and with the same bytes; a
@@ -30,6 +30,7 @@ mod error;
 mod file_table;
 mod fingerprint;
 mod gc;
+mod in_use;
 mod incoming;
 mod known;
 mod latest;

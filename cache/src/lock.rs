@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::{At, StoreError};
 use crate::fingerprint::Key;
+use crate::in_use::Making;
 use crate::store::Store;
 
 /// The right to make the result of a key, held by one process at a time.
@@ -19,6 +20,8 @@ use crate::store::Store;
 pub struct KeyLock {
     pub(crate) key: Key,
     path: PathBuf,
+    /// Others may collect garbage while it is held.
+    _making: Making,
     /// Locked for as long as it is open.
     _file: File,
 }
@@ -53,11 +56,12 @@ impl Store {
         key: &Key,
         waiting: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<KeyLock>, StoreError> {
+        let making = self.making();
         let path = self.locks().join(key.to_string());
         let mut pause = Duration::from_millis(2);
         loop {
             if let Some(file) = try_exclusive(&path)? {
-                return Ok(Some(KeyLock { key: *key, path, _file: file }));
+                return Ok(Some(KeyLock { key: *key, path, _making: making, _file: file }));
             }
             if waiting().is_break() {
                 return Ok(None);
@@ -124,6 +128,7 @@ mod tests {
     fn one_at_a_time_however_often_the_file_is_removed() {
         let root = tempfile::tempdir().unwrap();
         let key = Fingerprint::new().key();
+        let store = Store::open(&root.path().join("store")).unwrap();
         let (inside, turns) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -132,7 +137,8 @@ mod tests {
                     // No pause, so that files are often opened just before they are removed.
                     while turns.load(Ordering::SeqCst) < 300 {
                         let Some(_file) = try_exclusive(&path).unwrap() else { continue };
-                        let lock = KeyLock { key, path: path.clone(), _file };
+                        let lock =
+                            KeyLock { key, path: path.clone(), _making: store.making(), _file };
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         turns.fetch_add(1, Ordering::SeqCst);
                         std::thread::yield_now();
@@ -142,7 +148,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "lock files are removed");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "lock files are removed");
     }
 
     #[test]

@@ -28,6 +28,8 @@ impl Store {
     /// When they cannot be written.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
+        let _operation = self.enter()?;
+        self.pin(digest);
         let object = self.object(&digest);
         if fs::read(&object).is_ok_and(|stored| stored == bytes) {
             return Ok(digest);

@@ -58,6 +58,7 @@ impl Store {
     ///
     /// When the directories cannot be made.
     pub fn begin(&self, lock: KeyLock) -> Result<Pending, StoreError> {
+        let _operation = self.enter()?;
         self.seen.forget();
         let directory = self.session()?.aside();
         let out = directory.join("out");

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{At, StoreError};
+use crate::in_use::is_held;
 use crate::lock::try_lock;
 
 /// Follows the name of a session in the name of its lock file.
@@ -50,6 +51,24 @@ impl Session {
             fs::create_dir(&directory).at("make the directory", &directory)?;
             return Ok(Self { directory, alive, _lock: lock, names: AtomicU64::new(0) });
         }
+    }
+
+    /// Returns the directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the directories below `tmp` whose processes live.
+    pub(crate) fn living(tmp: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let mut living = Vec::new();
+        for entry in fs::read_dir(tmp).at("list", tmp)? {
+            let Ok(name) = entry.at("list", tmp)?.file_name().into_string() else { continue };
+            let Some(session) = name.strip_suffix(ALIVE) else { continue };
+            if is_held(&tmp.join(&name), true)? {
+                living.push(tmp.join(session));
+            }
+        }
+        Ok(living)
     }
 
     /// Returns a path at which nothing is, and which nobody else gets.

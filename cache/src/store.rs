@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::digest::Digest;
 use crate::error::{At, StoreError};
 use crate::fingerprint::Key;
-use crate::lock;
+use crate::in_use::InUse;
 use crate::manifest::Manifest;
 use crate::scan::Seen;
 use crate::session::{self, Session};
@@ -25,8 +25,7 @@ const DIRECTORIES: [&str; 8] =
 pub struct Store {
     root: PathBuf,
     version: PathBuf,
-    /// Locked, shared, for as long as it is open; [`Store::gc`] needs it alone.
-    pub(crate) in_use: File,
+    pub(crate) in_use: InUse,
     identity: (u64, u64),
     session: Mutex<Option<Arc<Session>>>,
     /// Outside files that were looked at, while nothing is being made.
@@ -90,12 +89,10 @@ impl Store {
                 made => made.at("make the directory", &directory)?,
             }
         }
-        let in_use = version.join("lock");
-        let file = lock::open(&in_use)?;
-        file.lock_shared().at("lock", &in_use)?;
+        let in_use = InUse::take(&version.join("lock"))?;
         let identity = identity(&fs::metadata(&version).at("read", &version)?);
         let (session, seen) = (Mutex::new(None), Seen::default());
-        let store = Self { root, version, in_use: file, identity, session, seen };
+        let store = Self { root, version, in_use, identity, session, seen };
         // What cannot be removed, perhaps because it is another user's, is in nobody's way.
         if let Err(error) = Session::clean(&store.tmp()) {
             tracing::warn!("{error}");
@@ -117,6 +114,7 @@ impl Store {
     ///
     /// When the store cannot be read.
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        let _operation = self.enter()?;
         let manifest = match self.read_manifest(key)? {
             Ok(Some(manifest)) => manifest,
             Ok(None) => return Ok(Lookup::Missing),
@@ -127,6 +125,7 @@ impl Store {
         };
         let paths = self.check_objects(&manifest.outputs)?;
         if paths.is_empty() {
+            self.pin(key.digest());
             return Ok(Lookup::Found(Box::new(manifest)));
         }
         session::remove(&self.result(key))?;
@@ -140,6 +139,7 @@ impl Store {
     ///
     /// When the store cannot be read.
     pub fn manifest(&self, key: &Key) -> Result<Option<Manifest>, StoreError> {
+        let _operation = self.enter()?;
         Ok(self.read_manifest(key)?.unwrap_or_default())
     }
 
@@ -171,6 +171,15 @@ impl Store {
         let new = Arc::new(Session::start(&self.tmp())?);
         *session = Some(Arc::clone(&new));
         Ok(new)
+    }
+
+    /// Returns the private directory of this store, if there is one.
+    pub(crate) fn session_if_any(&self) -> Option<Arc<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.version.join("lock")
     }
 
     /// Tells the store's own directory from others, whatever its path.

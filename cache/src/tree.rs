@@ -33,6 +33,8 @@ impl Store {
     /// [`StoreError::Damaged`] when an object is missing or damaged; the result is then removed, so
     /// that it is made again. Otherwise when the tree cannot be written.
     pub fn tree(&self, manifest: &Manifest) -> Result<PathBuf, StoreError> {
+        let _operation = self.enter()?;
+        self.pin(manifest.key.digest());
         let digest = manifest.outputs.digest();
         let tree = self.trees().join(digest.to_string());
         loop {

@@ -46,6 +46,7 @@ impl Store {
     ///
     /// When something cannot be read or removed.
     pub fn verify(&self, progress: &(dyn Fn(Verified) + Sync)) -> Result<Vec<Damage>, StoreError> {
+        let _operation = self.enter()?;
         let (sizes, mut damage) = self.verify_objects(progress)?;
         for path in entries(&self.results())? {
             damage.extend(self.verify_result(&path, &sizes)?);

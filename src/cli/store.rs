@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cache::{GcOptions, Sizes};
@@ -10,7 +10,10 @@ use clap::Subcommand;
 use pipe::history::History;
 
 use super::paint::Paint;
-use super::{FAILED, Failure, Global, SUCCESS, quantity};
+use super::{FAILED, Failure, Global, SUCCESS, complain, quantity};
+
+/// After this long it is said that others are waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looks after the store of results
 #[derive(clap::Args)]
@@ -34,7 +37,8 @@ enum Command {
     Verify,
     /// Removes results that no pipeline's last run used
     ///
-    /// The last result of every step of every pipeline stays, whatever its age.
+    /// The last result of every step of every pipeline stays, whatever its age, and so does what runs that
+    /// go on are making and have used. It need not wait for them.
     Gc {
         /// Keep results, logs and checkpoints that are younger than this
         #[arg(long, value_name = "DAYS", default_value_t = 14)]
@@ -129,13 +133,25 @@ fn gc(store: &cache::Store, keep_days: u32, dry_run: bool) -> Result<u8, Failure
         tracing::warn!("{error:#}");
     }
     let keep = Duration::from_secs(u64::from(keep_days) * 24 * 60 * 60);
-    let report = store
-        .gc(&GcOptions { keep, dry_run }, &mut || ControlFlow::Break(()))
-        .context("cannot clean up")?;
+    let report = store.gc(&GcOptions { keep, dry_run }, &mut wait()).context("cannot clean up")?;
     let mut out = io::stdout().lock();
     list(&mut out, &report.removed)?;
     let verb = if dry_run { "would be removed" } else { "removed" };
     let kept = quantity::count(report.kept, "result");
     writeln!(out, "  {:>9}  {verb}; {kept} kept", quantity::bytes(report.removed.bytes()))?;
     Ok(SUCCESS)
+}
+
+/// Waits for what others are doing with the store, and says so when it takes long.
+fn wait() -> impl FnMut() -> ControlFlow<()> {
+    let begin = Instant::now();
+    let mut told = false;
+    move || {
+        if begin.elapsed() > PATIENCE && !std::mem::replace(&mut told, true) {
+            complain(
+                "another process is using the store just now; waiting for it (Ctrl-C gives up)",
+            );
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -133,3 +133,146 @@ fn room_is_told_by_class() {
     assert_eq!(store.commit(pending, record("y")).unwrap().outputs.len(), 0);
     assert_eq!(store.size().unwrap().scratch, cache::Class::default());
 }
+
+#[test]
+fn what_is_being_made_stays_with_what_it_is_made_from() {
+    let root = tempfile::tempdir().unwrap();
+    let run = Store::open(root.path()).unwrap();
+    let input = make(&run, "input", &[("a", "1")]);
+    let tree = run.tree(&input).unwrap();
+    let other = make(&run, "other", &[("a", "2")]);
+    let collector = Store::open(root.path()).unwrap();
+    let training = begin(&run, "training");
+    write(training.scratch(), &[("checkpoint", "7")]);
+    write(training.out(), &[("weights", "w")]);
+    fs::write(training.log_path(), "log").unwrap();
+    let listing = run.put_listing(&input.outputs).unwrap();
+
+    let report = collect(&collector, NOTHING);
+    assert_eq!(report.results, [], "made or used by a process that lives: {report:?}");
+    assert_eq!(read(&tree), owned(&[("a", "1")]));
+    assert_eq!(read(training.scratch()), owned(&[("checkpoint", "7")]));
+    assert!(collector.get(&listing).unwrap().is_some(), "stored, and not yet mentioned");
+    let made = run.commit(training, record("training")).unwrap();
+    assert_eq!(read(&run.tree(&made).unwrap()), owned(&[("weights", "w")]));
+    run.set_latest("p", "training", &made).unwrap();
+
+    // Making another, it lets go again; what it no longer needs goes when it has ended.
+    let next = begin(&run, "next");
+    assert_eq!(collect(&collector, NOTHING).kept, 3);
+    drop(next);
+    drop(run);
+    let report = collect(&collector, NOTHING);
+    let mut removed = report.results;
+    removed.sort();
+    let mut expected = [input.key, other.key];
+    expected.sort();
+    assert_eq!((removed.as_slice(), report.kept), (expected.as_slice(), 1));
+    assert_eq!(collector.verify(&|_| ()).unwrap(), []);
+}
+
+#[test]
+fn who_waits_for_a_result_of_another_keeps_nobody_from_collecting() {
+    let root = tempfile::tempdir().unwrap();
+    let [maker, waiter, collector] = [(); 3].map(|()| Store::open(root.path()).unwrap());
+    let pending = begin(&maker, "slow");
+    let key = *pending.key();
+    let mut collected = false;
+    let lock = waiter.lock(&key, &mut || {
+        if !std::mem::replace(&mut collected, true) {
+            assert_eq!(collect(&collector, NOTHING).removed.scratch.count, 0, "it is in use");
+        }
+        ControlFlow::Break(())
+    });
+    assert!(lock.unwrap().is_none() && collected);
+    // It has stopped waiting: its next operation takes the store for good.
+    waiter.latest_of_all().unwrap();
+    assert!(matches!(
+        collector.gc(&NOTHING, &mut || ControlFlow::Break(())),
+        Err(StoreError::InUse(_))
+    ));
+}
+
+/// Makes results that share contents over and over, beside others that do the same.
+fn make_and_use(root: &std::path::Path, seed: u64, rounds: u64) {
+    for round in 0..rounds {
+        let store = Store::open(root).unwrap();
+        let mut used = Vec::new();
+        for step in 0..4 {
+            let number = (seed * 7 + round * 3 + step * 5) % 9;
+            let name = format!("{number}");
+            let files = [
+                ("own", name.as_str()),
+                ("shared", "by all"),
+                ("half", ["a", "b"][(number % 2) as usize]),
+            ];
+            let key = fingerprint(&name).key();
+            let lock = store.lock(&key, &mut || ControlFlow::Continue(())).unwrap().unwrap();
+            let made = match store.lookup(&key).unwrap() {
+                Lookup::Found(made) => {
+                    drop(lock);
+                    *made
+                }
+                Lookup::Missing => {
+                    let pending = store.begin(lock).unwrap();
+                    write(pending.out(), &files);
+                    write(pending.scratch(), &[("checkpoint", &name)]);
+                    std::thread::sleep(Duration::from_millis(2));
+                    assert_eq!(read(pending.scratch()), owned(&[("checkpoint", &name)]));
+                    store.commit(pending, record(&name)).unwrap()
+                }
+                Lookup::Damaged { paths } => panic!("{paths:?}"),
+            };
+            let tree = store.tree(&made).unwrap();
+            if number % 3 == 0 {
+                store.set_latest("p", &name, &made).unwrap();
+            }
+            used.push((tree, owned(&files)));
+            // Until it ends, everything it has used lies where it was.
+            for (tree, files) in &used {
+                let mut files = files.clone();
+                files.sort();
+                assert_eq!(&read(tree), &files);
+            }
+        }
+    }
+}
+
+#[test]
+fn collecting_beside_others_takes_nothing_from_them() {
+    let root = tempfile::tempdir().unwrap();
+    let collected = std::sync::atomic::AtomicUsize::new(0);
+    let running = std::sync::atomic::AtomicUsize::new(3);
+    std::thread::scope(|scope| {
+        for seed in 0..3 {
+            let running = &running;
+            let root = root.path();
+            scope.spawn(move || {
+                // Counted also when an assertion fails.
+                struct Ended<'a>(&'a std::sync::atomic::AtomicUsize);
+                impl Drop for Ended<'_> {
+                    fn drop(&mut self) {
+                        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                }
+                let _ended = Ended(running);
+                make_and_use(root, seed, 12);
+            });
+        }
+        scope.spawn(|| {
+            let store = Store::open(root.path()).unwrap();
+            while running.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+                let report = store.gc(&NOTHING, &mut || ControlFlow::Continue(())).unwrap();
+                collected.fetch_add(report.results.len(), std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+    });
+    let collected = collected.into_inner();
+    assert!(collected > 0, "nothing was ever collected");
+    let store = Store::open(root.path()).unwrap();
+    assert_eq!(store.verify(&|_| ()).unwrap(), []);
+    for latest in store.latest_of_all().unwrap() {
+        assert!(store.lookup(&latest.key).unwrap().found().is_some(), "{latest:?}");
+    }
+    assert_eq!(count(&store, "tmp"), 0);
+}

@@ -4,11 +4,12 @@
 //! what to do.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache::{Lookup, Store};
+use cache::{GcOptions, Lookup, Store};
 
 use crate::making::{begin, count, fingerprint, make, owned, read, record, write};
 
@@ -80,7 +81,21 @@ fn killed_at_any_instant_the_store_is_whole() {
         }
         // Fibonacci hashing spreads the instants evenly over the first tenth of a second.
         let instant = (seed + turn).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        std::thread::sleep(Duration::from_micros(instant % 100_000));
+        let end = Instant::now() + Duration::from_micros(instant % 100_000);
+        if turn % 2 == 0 {
+            // Beside it, garbage is collected.
+            let store = Store::open(root.path()).unwrap();
+            let options = GcOptions { keep: Duration::ZERO, dry_run: false };
+            let mut in_time = || match Instant::now() < end {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            };
+            while store.gc(&options, &mut in_time).is_ok() {}
+        } else {
+            std::thread::sleep(end.saturating_duration_since(Instant::now()));
+        }
+        let mut child = child;
+        assert!(child.try_wait().unwrap().is_none(), "it failed by itself");
         kill(child);
         found += check(root.path());
     }
