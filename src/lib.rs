@@ -30,6 +30,7 @@ mod session;
 pub mod sharing;
 mod source_map;
 pub mod suggest;
+pub mod watch;
 pub mod worker;
 
 pub use pipeline::{Changes, Need, Pipeline, SharedAt, Step};

@@ -84,6 +84,11 @@ impl SourceMap {
         base..base
     }
 
+    /// The names of the sources.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|(_, source)| source.name())
+    }
+
     fn source(&self, span: &Span) -> (usize, &Arc<SourceFile>) {
         let index = self.sources.partition_point(|(base, _)| *base <= span.start);
         let (base, source) = &self.sources[index.saturating_sub(1)];

@@ -24,6 +24,7 @@ mod schema;
 mod show;
 mod store;
 mod target;
+mod watch;
 mod why;
 
 use std::ffi::OsStr;
@@ -83,6 +84,7 @@ pub(crate) struct Global {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Watch(watch::Watch),
     Plan(plan::Plan),
     Why(why::Why),
     Log(log::Log),
@@ -214,6 +216,7 @@ impl Command {
     fn run(&self, global: &Global) -> Result<u8, Failure> {
         match self {
             Self::Run(command) => command.run(global),
+            Self::Watch(command) => command.run(global),
             Self::Plan(command) => command.run(global),
             Self::Why(command) => command.run(global),
             Self::Log(command) => command.run(global),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
 use pipe::executor::{self, Options};
-use pipe::remote::Remote;
 use pipe::history::{Begun, History, Journal};
+use pipe::remote::Remote;
 use pipe::sandbox::Mode;
 use pipe::{SharedAt, StepId};
 use stages::DeviceChoice;
@@ -79,16 +81,36 @@ Examples:
 impl Run {
     /// Runs the command.
     pub(crate) fn run(&self, global: &Global) -> Result<u8, Failure> {
-        let opened = self.target.open(global)?;
+        let opened = self.open(global)?;
+        let interrupt = remote::interrupt()?;
+        self.bring(global, &opened, &interrupt)
+    }
+
+    /// The pipeline file.
+    pub(super) fn file(&self) -> &Path {
+        &self.target.file
+    }
+
+    /// Reads the pipeline and opens its store.
+    pub(super) fn open(&self, global: &Global) -> Result<Opened, Failure> {
+        self.target.open(global)
+    }
+
+    /// Brings the steps up to date, until `interrupt` is set.
+    pub(super) fn bring(
+        &self,
+        global: &Global,
+        opened: &Opened,
+        interrupt: &AtomicBool,
+    ) -> Result<u8, Failure> {
         let selected = opened.select(&self.steps)?;
-        let forced = self.forced(&opened, &selected)?;
-        let lock = self.locked.then(|| super::lock::hold(&opened, &selected)).transpose()?;
+        let forced = self.forced(opened, &selected)?;
+        let lock = self.locked.then(|| super::lock::hold(opened, &selected)).transpose()?;
         if self.dry_run {
-            return super::plan::print(&opened, &selected, &forced);
+            return super::plan::print(opened, &selected, &forced);
         }
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        let interrupt = remote::interrupt()?;
-        let goals = goals(&opened, &selected);
+        let goals = goals(opened, &selected);
         let mut observer = report::observer(self.json, global, &self.target, goals);
         let shared = opened.plan.pipeline.shared.as_ref();
         let mut notices = Vec::new();
@@ -106,7 +128,7 @@ impl Run {
             remote: remote.as_ref(),
             push: self.push || shared.is_some_and(|shared| shared.push),
             notices,
-            interrupt: &interrupt,
+            interrupt,
         };
         let command = super::runs::command_line();
         let begun = Begun { command, file: self.target.file.clone() };

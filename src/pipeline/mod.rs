@@ -133,6 +133,17 @@ impl Pipeline {
         Self::load_with(path, changes, &Surroundings { kinds: stages::kinds::KINDS, root: None })
     }
 
+    /// Lists the files that a pipeline file is made of, itself first, as far as they can be read.
+    #[must_use]
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        let mut findings = Findings::default();
+        // What is wrong with them is told when the pipeline is loaded.
+        read::read_chain(path, &mut findings).ok();
+        let names = findings.sources.names().map(PathBuf::from);
+        let others = names.filter(|name| name != path && name.is_file());
+        std::iter::once(path.to_owned()).chain(others).collect()
+    }
+
     fn load_with(
         path: &Path,
         changes: &Changes,

@@ -21,3 +21,4 @@ mod starting;
 mod stopping;
 mod structure;
 mod sweep;
+mod watching;

@@ -80,7 +80,11 @@ fn a_result_is_found_again_and_laid_out() {
     let files = [("a", "1"), ("b/c", "2"), ("b/d", "1")];
     assert_eq!(store.lookup(&fingerprint("x").key()).unwrap(), Lookup::Missing);
     let made = make(&store, "x", &files);
-    assert_eq!(count(&store, "tmp"), 2, "nothing but the sign that the process lives, and its pins");
+    assert_eq!(
+        count(&store, "tmp"),
+        2,
+        "nothing but the sign that the process lives, and its pins"
+    );
     drop(store);
     assert_eq!(fs::read_dir(root.path().join("v1/tmp")).unwrap().count(), 0);
 
