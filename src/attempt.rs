@@ -16,10 +16,12 @@ use stages::{DeviceChoice, Earlier, Report};
 use crate::check::{Made, Stale, Surroundings};
 use crate::earlier::to_take_over;
 use crate::event::Event;
+use crate::placement::{Heard, Placement};
 use crate::plan::StepId;
 use crate::process::{End, Workers};
 use crate::reason::Reason;
 use crate::sandbox::{self, Mode, Rules, is_supported};
+use crate::slurm::{self, Submission};
 use crate::worker::{Job, Usage};
 
 /// How much of the end of a log is read for its last lines, in bytes.
@@ -46,6 +48,14 @@ pub(crate) struct Attempt<'a> {
     /// Set when the run was asked to stop.
     pub(crate) cancelled: &'a AtomicBool,
     pub(crate) tell: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What a worker did that succeeded.
+struct Worked {
+    usage: Usage,
+    measures: BTreeMap<String, f64>,
+    /// The node and the device, when it was not this machine.
+    place: Option<(String, String)>,
 }
 
 /// How a try ended.
@@ -106,14 +116,14 @@ impl Attempt<'_> {
             Some(last) if !forced => to_take_over(self.around, self.id, &self.stale.basis, last)?,
             _ => None,
         };
-        let (usage, measures) = self.work(&pending, usable)?;
+        let Worked { usage, measures, place } = self.work(&pending, usable)?;
         self.check_outside(&pending)?;
         self.stale.basis.keep_listings(store)?;
         let why = self.why();
         let record = Record {
             fingerprint: self.stale.basis.fingerprint.clone(),
             measures,
-            facts: self.facts(started, clock.elapsed().as_secs_f64(), usage, &why),
+            facts: self.facts(started, clock.elapsed().as_secs_f64(), usage, place, &why),
         };
         let log = pending.log_path().to_owned();
         let manifest = Arc::new(store.commit(pending, record).map_err(|error| {
@@ -154,14 +164,16 @@ impl Attempt<'_> {
     }
 
     /// Has a worker fill the output directory.
-    fn work(
-        &self,
-        pending: &Pending,
-        earlier: Option<Earlier>,
-    ) -> Result<(Usage, BTreeMap<String, f64>), Ended> {
+    fn work(&self, pending: &Pending, earlier: Option<Earlier>) -> Result<Worked, Ended> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(Ended::Cancelled);
         }
+        // A job that a killed run left on a cluster may still write to the scratch directory.
+        let records = slurm::records_of(self.around.store, pending.key());
+        slurm::end_left(&records, slurm::PATIENCE).map_err(|error| {
+            let message = format!("a Slurm job of an earlier run may still run: {error}");
+            Ended::Failed(Failed { message, ..Failed::default() })
+        })?;
         let step = self.around.plan.step(self.id);
         let job = Job {
             kind: step.kind.name.to_owned(),
@@ -193,8 +205,23 @@ impl Attempt<'_> {
             log: log_path.to_owned(),
         });
         let mut measures = BTreeMap::new();
-        let end = self.workers.run(self.id.0, &job, self.around.root, log, |report| {
+        let mut place = None;
+        let hear = |heard| {
             let step = step.name.clone();
+            let report = match heard {
+                Heard::Report(report) => report,
+                Heard::Queued { job, state, reason } => {
+                    return (self.tell)(Event::Queued { step, job, state, reason });
+                }
+                Heard::Begun { node, device } => {
+                    // What an earlier start measured was measured for nothing.
+                    measures.clear();
+                    let device = device.to_string();
+                    place = Some((node.clone(), device.clone()));
+                    return (self.tell)(Event::Begun { step, node, device });
+                }
+                Heard::Notice(message) => return (self.tell)(Event::Notice { message }),
+            };
             (self.tell)(match report {
                 Report::Progress { done, total, unit, note } => {
                     Event::Progress { step, done, total, unit, note }
@@ -204,7 +231,21 @@ impl Attempt<'_> {
                     Event::Measure { step, name, value }
                 }
             });
-        });
+        };
+        let end = match &step.placement {
+            Placement::Here => self.workers.run(self.id.0, &job, self.around.root, log, hear),
+            Placement::Slurm(order) => {
+                let submission = Submission {
+                    order,
+                    step: &step.name,
+                    job: &job,
+                    root: self.around.root,
+                    log: log_path,
+                    records,
+                };
+                self.workers.run_on_slurm(&submission, hear)
+            }
+        };
         if let Some(rules) = &job.sandbox {
             // What is left of it goes with the session.
             fs::remove_dir_all(&rules.temporary).ok();
@@ -213,7 +254,7 @@ impl Attempt<'_> {
             Ended::Failed(Failed { message, log_tail, log: Some(log_path.to_owned()) })
         };
         match end {
-            Ok(End::Returned { error: None, usage }) => Ok((usage, measures)),
+            Ok(End::Returned { error: None, usage }) => Ok(Worked { usage, measures, place }),
             // Whatever a worker says that was told to stop, it is because of that.
             Ok(_) if self.cancelled.load(Ordering::SeqCst) => Err(Ended::Cancelled),
             Ok(End::Returned { error: Some(error), .. }) => {
@@ -229,6 +270,7 @@ impl Attempt<'_> {
                 Err(fail(error, Vec::new()))
             }
             Ok(End::Died(status)) => Err(fail(End::describe(status), tail(log_path))),
+            Ok(End::Lost(message)) => Err(fail(message, tail(log_path))),
             Err(error) => Err(fail(format!("cannot run its process: {error}"), Vec::new())),
         }
     }
@@ -236,7 +278,8 @@ impl Attempt<'_> {
     /// Returns what its program may touch, when it is to be confined.
     fn rules(&self, pending: &Pending) -> Result<Option<Rules>, Ended> {
         let step = self.around.plan.step(self.id);
-        if step.kind.name != sandbox::CONFINED || self.sandbox == Mode::Off || !is_supported() {
+        let confined = step.kind.name == sandbox::CONFINED && self.sandbox != Mode::Off;
+        if !confined || !step.placement.is_here() || !is_supported() {
             return Ok(None);
         }
         // Beside the directory that becomes the result, so that nothing of it can get there.
@@ -284,8 +327,18 @@ impl Attempt<'_> {
     }
 
     /// What is worth knowing of how the result was made.
-    fn facts(&self, started: jiff::Timestamp, seconds: f64, usage: Usage, why: &[String]) -> Value {
-        let host = nix::unistd::gethostname().unwrap_or_default();
+    fn facts(
+        &self,
+        started: jiff::Timestamp,
+        seconds: f64,
+        usage: Usage,
+        place: Option<(String, String)>,
+        why: &[String],
+    ) -> Value {
+        let (host, device) = place.unwrap_or_else(|| {
+            let host = nix::unistd::gethostname().unwrap_or_default();
+            (host.to_string_lossy().into_owned(), self.device.to_string())
+        });
         json!({
             "pipeline": self.around.plan.pipeline.name,
             "step": self.name(),
@@ -295,8 +348,8 @@ impl Attempt<'_> {
             "seconds": seconds,
             "cpu-seconds": usage.cpu_seconds,
             "peak-memory-bytes": usage.peak_memory_bytes,
-            "host": host.to_string_lossy(),
-            "device": self.device.to_string(),
+            "host": host,
+            "device": device,
             "threads": self.threads,
             "pipe": env!("CARGO_PKG_VERSION"),
         })

@@ -45,6 +45,11 @@ const STEP: &[Key] = &[
         about: "Makes a step for each of these values, called NAME@LABEL.",
         value: || json!({"type": ["array", "object", "string"]}),
     },
+    Key {
+        name: "executor",
+        about: "Where the step runs: on this machine, or as a Slurm job.",
+        value: crate::placement::schema,
+    },
 ];
 
 /// The keys that steps of kind `command` have besides.
@@ -116,6 +121,11 @@ const TOP: &[Key] = &[
                 },
             })
         },
+    },
+    Key {
+        name: "executor",
+        about: "Where the steps run that do not say it: on this machine, or as Slurm jobs.",
+        value: crate::placement::schema,
     },
 ];
 
@@ -358,6 +368,8 @@ mod tests {
             ("[stage.s]\nkind = \"train\"\nepochs = 0", "/stage/s/epochs"),
             ("[stage.s]\nkind = \"train\"\nloss.arcfac = {}", "/stage/s/loss"),
             ("[stage.s]\nkind = \"train\"\nloss.arcface.margn = 1", "margn"),
+            ("executor = \"slrum\"", "/executor"),
+            ("[stage.s]\nkind = \"stats\"\nexecutor.slurm.cpu = 2", "cpu"),
             ("[stage.s]\nkind = \"stats\"\nsandbox.mode = \"off\"", "sandbox"),
             ("[stage.s]\nkind = \"command\"\nrun = [\"x\"]\nsandbox.mode = \"of\"", "mode"),
         ];

@@ -67,6 +67,26 @@ pub enum Event {
         /// The log as it is written.
         log: PathBuf,
     },
+    /// The Slurm job of a step waits: for a node, or to be started anew after it lost one.
+    Queued {
+        /// The step.
+        step: String,
+        /// The number of the job.
+        job: String,
+        /// Slurm's word for its state, e.g. `PENDING`.
+        state: String,
+        /// Slurm's word for why, e.g. `Resources`; empty when there is none.
+        reason: String,
+    },
+    /// The Slurm job of a step has begun.
+    Begun {
+        /// The step.
+        step: String,
+        /// The node it runs on.
+        node: String,
+        /// Where on the node the step computes.
+        device: String,
+    },
     /// How far a running step is; at most about ten a second.
     Progress {
         /// The step.

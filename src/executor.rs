@@ -24,6 +24,7 @@ use crate::remote::{Load, Remote};
 use crate::sandbox;
 use crate::scheduler::{Limits, Node, Outcome, Scheduler, Task};
 use crate::sharing::{Looked, look, push_made};
+use crate::slurm::{self, Order};
 
 /// How often the keyboard and the clock are looked at while steps run.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How many results may be looked for in a remote at once.
 const REMOTE_CHECKS: usize = 16;
+/// How many Slurm jobs there may be at once: the controller says which of them run, but each is
+/// followed by a thread and through files.
+const MOST_ELSEWHERE: usize = 500;
 
 /// What to run, and how.
 pub struct Options<'a> {
@@ -104,6 +108,9 @@ pub fn run(
     let shared = Shared { workers: Workers::default(), cancelled: AtomicBool::new(false) };
     let (sender, receiver) = channel();
     std::thread::scope(|scope| {
+        if slurm::any(store) {
+            scope.spawn(|| slurm::sweep(store, slurm::PATIENCE));
+        }
         let steps = plan.pipeline.steps.len();
         Executor {
             around,
@@ -130,16 +137,22 @@ fn nodes(plan: &Plan, options: &Options<'_>) -> Vec<Node> {
     let node = |index: usize| Node {
         needs: plan.upstream(StepId(index)).into_iter().map(|need| need.0).collect(),
         wanted: options.selected.contains(&StepId(index)),
-        gpu: plan.step(StepId(index)).kind.pool == Pool::Gpu,
+        gpu: needs_gpu_here(plan, StepId(index)),
+        elsewhere: !plan.step(StepId(index)).placement.is_here(),
     };
     (0..plan.pipeline.steps.len()).map(node).collect()
+}
+
+fn needs_gpu_here(plan: &Plan, id: StepId) -> bool {
+    let step = plan.step(id);
+    step.kind.pool == Pool::Gpu && step.placement.is_here()
 }
 
 fn limits(options: &Options<'_>) -> Limits {
     let checks = options.jobs.max(2) * 2;
     // A remote is mostly waited for.
     let checks = if options.remote.is_some() { checks.max(REMOTE_CHECKS) } else { checks };
-    Limits { jobs: options.jobs, gpu: options.jobs, checks }
+    Limits { jobs: options.jobs, gpu: options.jobs, elsewhere: MOST_ELSEWHERE, checks }
 }
 
 /// What the threads of a run share.
@@ -272,7 +285,11 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
     }
 
     fn start(&mut self, id: StepId) -> Result<(), Unavailable> {
-        let device = self.find_device()?;
+        let slurm = self.around.plan.step(id).placement.slurm();
+        let device = match slurm {
+            Some(order) => order.device(self.options.device),
+            None => self.find_device()?,
+        };
         let stale = self.stale[id.0].take().expect("a step is checked before it runs");
         self.begun[id.0] = Some(Instant::now());
         let made = |name: &String| {
@@ -291,7 +308,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 (name, tree)
             })
             .collect();
-        let threads = self.threads(id);
+        let threads = slurm.map_or_else(|| self.threads(id), Order::threads);
         let sandbox = step.sandbox.mode(self.options.sandbox);
         let (around, shared) = (self.around, self.shared);
         self.spawn(move |sender| {
@@ -329,7 +346,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         if let Some(device) = self.device {
             return Ok(device);
         }
-        let wants_gpu = |id: &StepId| self.around.plan.step(*id).kind.pool == Pool::Gpu;
+        let wants_gpu = |id: &StepId| needs_gpu_here(self.around.plan, *id);
         let device = if self.options.selected.iter().any(wants_gpu) {
             let probed = stages::device::probe(self.options.device).map_err(Unavailable)?;
             if let Some(message) = probed.notice {

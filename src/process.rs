@@ -11,10 +11,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stages::Report;
 
 use crate::guard::Guard;
+use crate::placement::Heard;
 use crate::session;
+use crate::slurm::Controller;
 use crate::worker::{self, Job, Message, Usage};
 
 /// How a worker ended.
@@ -29,6 +30,8 @@ pub(crate) enum End {
     },
     /// The process ended before the stage returned.
     Died(ExitStatus),
+    /// Its Slurm job is over, or lost, before the stage returned; says how.
+    Lost(String),
 }
 
 /// The workers of a run: started, stopped and never left behind.
@@ -38,6 +41,8 @@ pub(crate) struct Workers {
     starting: Mutex<()>,
     running: Mutex<BTreeMap<usize, Pid>>,
     stopping: AtomicBool,
+    killing: AtomicBool,
+    pub(crate) controller: Controller,
 }
 
 impl Workers {
@@ -48,7 +53,7 @@ impl Workers {
         job: &Job,
         directory: &Path,
         log: File,
-        mut hear: impl FnMut(Report),
+        mut hear: impl FnMut(Heard),
     ) -> io::Result<End> {
         let guard = self.guard()?;
         let mut command = this_program(worker::SUBCOMMAND);
@@ -69,7 +74,7 @@ impl Workers {
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let told = guard.watch(process).and_then(|()| stdin.write_all(&serde_json::to_vec(job)?));
         drop(stdin);
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.is_stopping() {
             kill(process, Signal::SIGTERM).ok();
         }
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -92,6 +97,16 @@ impl Workers {
         }
     }
 
+    /// Whether workers were asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether workers are being killed.
+    pub(crate) fn is_killing(&self) -> bool {
+        self.killing.load(Ordering::SeqCst)
+    }
+
     /// Asks every worker to stop, those included that are about to start.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
@@ -102,6 +117,7 @@ impl Workers {
 
     /// Kills every worker with all it started.
     pub(crate) fn kill(&self) {
+        self.killing.store(true, Ordering::SeqCst);
         self.stopping.store(true, Ordering::SeqCst);
         for process in lock(&self.running).values() {
             kill(*process, Signal::SIGKILL).ok();
@@ -109,7 +125,8 @@ impl Workers {
         }
     }
 
-    fn guard(&self) -> io::Result<&Guard> {
+    /// The guard of this run, started when first needed.
+    pub(crate) fn guard(&self) -> io::Result<&Guard> {
         let _one = lock(&self.starting);
         if self.guard.get().is_none() {
             // The lock makes this the only thread that sets it.
@@ -126,13 +143,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Hands on reports until the worker ends; returns what it said last.
 fn listen(
     mut stdout: impl BufRead,
-    hear: &mut impl FnMut(Report),
+    hear: &mut impl FnMut(Heard),
 ) -> io::Result<Option<(Option<String>, Usage)>> {
     let mut end = None;
     let mut line = Vec::new();
     while stdout.read_until(b'\n', &mut line)? > 0 {
         match serde_json::from_slice(&line) {
-            Ok(Message::Report(report)) => hear(report),
+            Ok(Message::Report(report)) => hear(Heard::Report(report)),
+            Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
             Ok(Message::End { error, usage }) => end = Some((error, usage)),
             // The last line of a worker that was killed while it wrote.
             Err(error) => tracing::debug!("a message of a worker is not understood: {error}"),

@@ -26,7 +26,7 @@ pub const SUBCOMMAND: &str = "worker";
 /// Progress faster than this tells a reader nothing more.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// What a worker is to do; written to its standard input as JSON.
+/// What a worker is to do; written as JSON to its standard input or, on a cluster, to a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Job {
@@ -48,7 +48,7 @@ pub struct Job {
     pub secrets: Vec<String>,
     /// What may be taken over.
     pub earlier: Option<Earlier>,
-    /// Where to compute; never [`DeviceChoice::Auto`].
+    /// Where to compute; [`DeviceChoice::Auto`] only on a cluster, whose nodes look for themselves.
     pub device: DeviceChoice,
     /// How many threads to use.
     pub threads: usize,
@@ -58,10 +58,18 @@ pub struct Job {
     pub runner: u32,
 }
 
-/// What a worker tells: one JSON value a line on its standard output, [`Message::End`] last.
+/// What a worker tells: one JSON value a line on its standard output or, on a cluster, in a file;
+/// [`Message::End`] last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
+    /// A node of a cluster has begun with the job.
+    Begun {
+        /// The node.
+        node: String,
+        /// Where on it the stage computes.
+        device: DeviceChoice,
+    },
     /// From the running stage.
     Report(Report),
     /// The stage has returned.
@@ -83,7 +91,7 @@ pub struct Usage {
     pub peak_memory_bytes: u64,
 }
 
-/// Serves one job and returns whether the stage succeeded.
+/// Serves one job from standard input and returns whether the stage succeeded.
 ///
 /// # Errors
 ///
@@ -100,11 +108,21 @@ pub fn run() -> anyhow::Result<bool> {
     io::stdin().read_to_string(&mut text).context("cannot read the job")?;
     let job: Job = serde_json::from_str(&text).context("the job is not understood")?;
     // The parent may have died before the kernel was asked to watch it.
-    anyhow::ensure!(std::os::unix::process::parent_id() == job.runner, "the run has gone");
+    let parent = std::os::unix::process::parent_id();
+    anyhow::ensure!(parent == job.runner, "the run has gone");
     nix::unistd::dup2_stdin(File::open("/dev/null")?).context("cannot close stdin")?;
+    serve(File::from(channel), |_| Ok(job))
+}
 
-    let channel = Arc::new(Mutex::new(File::from(channel)));
-    let result = catch(|| execute(job, channel.clone()));
+/// Does the job that `prepare` hands over, tells everything on `channel`, and returns whether it
+/// succeeded. `prepare` may tell something itself.
+pub(crate) fn serve(
+    channel: File,
+    prepare: impl FnOnce(&dyn Fn(&Message) -> io::Result<()>) -> anyhow::Result<Job>,
+) -> anyhow::Result<bool> {
+    let channel = Arc::new(Mutex::new(channel));
+    let tell = |message: &Message| send(&channel, message);
+    let result = catch(|| execute(prepare(&tell)?, channel.clone()));
     let error = result.err().map(|error| environment::secret::mask(&format!("{error:#}")));
     if let Some(error) = &error {
         tracing::error!("{error}");

@@ -112,7 +112,11 @@ enum Command {
     Man(man::Arguments),
     /// Does the work of one step (started by `run`)
     #[command(name = pipe::worker::SUBCOMMAND, hide = true)]
-    Worker,
+    Worker {
+        /// Where the job lies of which a node of a cluster does the work
+        #[arg(long, value_name = "DIRECTORY")]
+        job: Option<PathBuf>,
+    },
     /// Ends what a killed run left behind (started by `run`)
     #[command(name = pipe::guard::SUBCOMMAND, hide = true)]
     Guard,
@@ -235,7 +239,13 @@ impl Command {
             Self::Schema => schema::run(),
             Self::Completions(arguments) => completions::run(arguments),
             Self::Man(arguments) => man::run(arguments),
-            Self::Worker => Ok(if pipe::worker::run()? { SUCCESS } else { FAILED }),
+            Self::Worker { job } => {
+                let succeeded = match job {
+                    Some(directory) => pipe::slurm::start::run(directory)?,
+                    None => pipe::worker::run()?,
+                };
+                Ok(if succeeded { SUCCESS } else { FAILED })
+            }
             Self::Guard => {
                 pipe::guard::run(io::stdin().lock())?;
                 Ok(SUCCESS)
@@ -265,7 +275,7 @@ const TALKATIVE: [&str; 8] = [
 ///
 /// The log of a worker is kept as a file, so it has times and no colours.
 fn start_log(arguments: &Arguments) {
-    let worker = matches!(arguments.command, Command::Worker);
+    let worker = matches!(arguments.command, Command::Worker { .. });
     let default = match arguments.global.verbose {
         _ if worker => "info",
         0 | 1 => "warn",

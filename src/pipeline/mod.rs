@@ -17,6 +17,7 @@ mod mistakes;
 mod outcomes;
 mod parameters;
 mod params;
+mod placement;
 mod read;
 #[cfg(test)]
 mod sample;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use stages::{DynStage, Kind, Read};
 
 use crate::environment::Environment;
+use crate::placement::Placement;
 use crate::problem::{Place, Problems};
 use crate::sandbox::Sandbox;
 use findings::Findings;
@@ -74,6 +76,8 @@ pub struct Step {
     pub sandbox: Sandbox,
     /// What its program takes from the machine; secrets are no part of the key.
     pub environment: Environment,
+    /// Where it runs; no part of the key.
+    pub placement: Placement,
     /// Each mention of another step, as input or inside a [`stages::Source`].
     pub needs: Vec<Need>,
 }

@@ -104,6 +104,10 @@ pub(super) fn known_parameters(params: &Table, below: &Table, findings: &mut Fin
 /// Checks that a setting changes something that is there: a step, or a parameter of `[params]`.
 fn known(layer: &Table, below: &Table, help: &str, findings: &mut Findings) -> bool {
     let Some((top, entry)) = layer.iter().next() else { return false };
+    // Where steps run may be said here alone; what it says is read like the file's.
+    if top == "executor" {
+        return true;
+    }
     let named = entry.node.as_table().and_then(|table| table.iter().next());
     let (word, Some((name, named))) = (top.as_str(), named) else {
         let message = format!("{} cannot be set as a whole", quoted(top));
@@ -126,7 +130,7 @@ fn known(layer: &Table, below: &Table, help: &str, findings: &mut Findings) -> b
             false
         }
         _ => {
-            let near = did_you_mean(word, ["stage", "params"]);
+            let near = did_you_mean(word, ["stage", "params", "executor"]);
             let message = format!("{} cannot be set{near}", quoted(word));
             findings.add(&entry.key, Problem::new(message).help(help));
             false

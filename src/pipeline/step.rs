@@ -11,8 +11,9 @@ use super::template::is_plain;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use super::validate::validate;
 use super::wiring::Steps;
-use super::{Need, Step, Surroundings, confinement, environment, inputs, parameters};
+use super::{Need, Step, Surroundings, confinement, environment, inputs, parameters, placement};
 use crate::environment::Environment;
+use crate::placement::Placement;
 use crate::problem::Problem;
 use crate::sandbox::{CONFINED, Sandbox};
 use crate::suggest::{did_you_mean, quoted};
@@ -28,7 +29,9 @@ pub(super) fn read_steps(
     let mut room = Room::new(stage_entries(&pipeline).len());
     let made = read_instances(&mut pipeline, &mut room, findings);
     let steps = Steps::of(&pipeline, &made, around.kinds);
-    let mut reading = Reading { steps: &steps, around, schemas, room };
+    let executor = pipeline.get("executor");
+    let placement = placement::read_placement(executor, &Placement::Here, findings);
+    let mut reading = Reading { steps: &steps, around, placement, schemas, room };
     let mut read = Vec::new();
     for (name, entry) in stage_entries(&pipeline) {
         if let Some(problem) = name_problem(name) {
@@ -72,11 +75,14 @@ fn read_instances(
 
 /// Checks the keys at the top of a pipeline; those that have been used up are not there any more.
 fn check_top(pipeline: &Table, findings: &mut Findings) {
-    for (name, entry) in in_order(pipeline).into_iter().filter(|(name, _)| *name != "stage") {
-        const KEYS: [&str; 6] = ["stage", "params", "remote", "extends", "include", "params-files"];
+    let read = |name: &str| matches!(name, "stage" | "executor");
+    for (name, entry) in in_order(pipeline).into_iter().filter(|(name, _)| !read(name)) {
+        const KEYS: [&str; 7] =
+            ["stage", "params", "remote", "executor", "extends", "include", "params-files"];
         let near = did_you_mean(name, KEYS);
         let message = format!("unknown key {}{near}", quoted(name));
-        let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[remote]`, `extends`, `include` and `params-files`";
+        let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[remote]`, `executor`, \
+                    `extends`, `include` and `params-files`";
         findings.add(&entry.key, Problem::new(message).help(help));
     }
     match pipeline.get("stage").map(|entry| (&entry.node.value, entry)) {
@@ -129,6 +135,8 @@ fn name_problem(name: &str) -> Option<Problem> {
 struct Reading<'a> {
     steps: &'a Steps<'a>,
     around: &'a Surroundings<'a>,
+    /// Where a step runs that does not say it.
+    placement: Placement,
     schemas: &'a mut Schemas,
     room: Room,
 }
@@ -179,8 +187,12 @@ impl Reading<'_> {
             true => own.remove("sandbox"),
             false => None,
         };
+        let executor = own.remove("executor");
+        let placement = placement::read_placement(executor.as_ref(), &self.placement, findings);
         let sandbox = sandbox.map_or_else(Sandbox::default, |entry| {
-            confinement::read_sandbox(&entry.node, around.root, findings)
+            let sandbox = confinement::read_sandbox(&entry.node, around.root, findings);
+            placement::check_sandbox(&placement, &sandbox, &entry, findings);
+            sandbox
         });
         let environment = match kind.name == CONFINED {
             true => environment::read_environment(&mut own, findings),
@@ -213,6 +225,7 @@ impl Reading<'_> {
             reads,
             sandbox,
             environment,
+            placement,
             needs,
         })
     }

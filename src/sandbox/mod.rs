@@ -12,6 +12,7 @@ pub(crate) use refused::explain;
 pub use rules::Rules;
 pub(crate) use rules::is_supported;
 
+use crate::pipeline::Step;
 use crate::plan::{Plan, StepId};
 
 /// The kind of stage whose programs are foreign; the built-in ones read what they are given.
@@ -80,15 +81,25 @@ pub(crate) fn require(
     chosen: Option<Mode>,
 ) -> Result<Option<String>, String> {
     let steps = selected.iter().map(|&id| plan.step(id));
-    let confined: Vec<_> = steps
-        .filter(|step| step.kind.name == CONFINED)
-        .map(|step| (&step.name, step.sandbox.mode(chosen)))
-        .filter(|(_, mode)| *mode != Mode::Off)
-        .collect();
-    if confined.is_empty() || is_supported() {
-        return Ok(None);
+    let (here, elsewhere): (Vec<_>, Vec<_>) = steps
+        .filter(|step| step.kind.name == CONFINED && step.sandbox.mode(chosen) != Mode::Off)
+        .partition(|step| step.placement.is_here());
+    let is_strict = |step: &&&Step| step.sandbox.mode(chosen) == Mode::Strict;
+    let on_slurm = elsewhere.iter().find(is_strict).or(elsewhere.first()).map(|step| {
+        let name = &step.name;
+        format!(
+            "step {name} runs on Slurm, where programs are not held to what their steps declare"
+        )
+    });
+    if let Some(message) = &on_slurm
+        && elsewhere.iter().any(|step| is_strict(&step))
+    {
+        return Err(format!("{message}; --sandbox off runs it without"));
     }
-    if let Some((name, _)) = confined.iter().find(|(_, mode)| *mode == Mode::Strict) {
+    if here.is_empty() || is_supported() {
+        return Ok(on_slurm);
+    }
+    if let Some(Step { name, .. }) = here.iter().find(is_strict) {
         return Err(format!(
             "step {name} must run in a sandbox, and this system has no Landlock (Linux 5.13 or later, \
              with `landlock` among its security modules); --sandbox off runs it without"

@@ -12,10 +12,12 @@ type Step = usize;
 /// How many steps may run at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// In all.
+    /// On this machine.
     pub(crate) jobs: usize,
     /// Of those that need the GPU, which count towards `jobs` as well.
     pub(crate) gpu: usize,
+    /// Of those that run elsewhere, which count towards nothing else.
+    pub(crate) elsewhere: usize,
     /// How many may be compared with the store at once.
     pub(crate) checks: usize,
 }
@@ -27,8 +29,10 @@ pub(crate) struct Node {
     pub(crate) needs: Vec<Step>,
     /// Whether it was asked for, or something that was needs it.
     pub(crate) wanted: bool,
-    /// Whether it needs the GPU.
+    /// Whether it needs the GPU of this machine.
     pub(crate) gpu: bool,
+    /// Whether it runs on another machine.
+    pub(crate) elsewhere: bool,
 }
 
 /// How a step ended.
@@ -83,8 +87,12 @@ pub(crate) struct Scheduler {
     states: Vec<State>,
     ready: BTreeSet<Step>,
     queued: BTreeSet<(Reverse<usize>, Step)>,
-    /// Those in [`State::Running`].
+    /// The same, of the steps that run elsewhere.
+    queued_elsewhere: BTreeSet<(Reverse<usize>, Step)>,
+    /// Those in [`State::Running`] on this machine.
     running: BTreeSet<Step>,
+    /// How many are in [`State::Running`] elsewhere.
+    running_elsewhere: usize,
     /// How many of those need the GPU.
     running_on_gpu: usize,
     /// How many are in [`State::Checking`].
@@ -118,7 +126,9 @@ impl Scheduler {
             height: heights(&nodes, &needed_by),
             ready: (0..nodes.len()).filter(is_ready).collect(),
             queued: BTreeSet::new(),
+            queued_elsewhere: BTreeSet::new(),
             running: BTreeSet::new(),
+            running_elsewhere: 0,
             running_on_gpu: 0,
             checking: 0,
             unfinished: nodes.iter().filter(|node| node.wanted).count(),
@@ -128,6 +138,7 @@ impl Scheduler {
             limits: Limits {
                 jobs: limits.jobs.max(1),
                 gpu: limits.gpu.max(1),
+                elsewhere: limits.elsewhere.max(1),
                 checks: limits.checks.max(1),
             },
             keep_going,
@@ -144,6 +155,13 @@ impl Scheduler {
             self.states[step] = State::Checking;
             self.checking += 1;
             return Some(Task::Check(step));
+        }
+        if self.running_elsewhere < self.limits.elsewhere
+            && let Some((_, step)) = self.queued_elsewhere.pop_first()
+        {
+            self.states[step] = State::Running;
+            self.running_elsewhere += 1;
+            return Some(Task::Run(step));
         }
         if self.running.len() >= self.limits.jobs {
             return None;
@@ -166,7 +184,11 @@ impl Scheduler {
             (false, None) => {
                 self.checking -= 1;
                 self.states[step] = State::Queued;
-                self.queued.insert((Reverse(self.height[step]), step));
+                let queued = match self.nodes[step].elsewhere {
+                    true => &mut self.queued_elsewhere,
+                    false => &mut self.queued,
+                };
+                queued.insert((Reverse(self.height[step]), step));
             }
             (false, Some(outcome)) => self.settle(step, outcome),
         }
@@ -199,7 +221,8 @@ impl Scheduler {
         self.limits.gpu = limit.max(1);
     }
 
-    /// How many steps that count run now or would if there were room, up to as many as may run.
+    /// How many steps that count run on this machine now or would if there were room, up to as many
+    /// as may run.
     pub(crate) fn load(&self, counts: impl Fn(Step) -> bool) -> usize {
         let queued = self.queued.iter().map(|&(_, step)| step);
         let all = self.running.iter().copied().chain(queued);
@@ -209,6 +232,8 @@ impl Scheduler {
     fn finish(&mut self, step: Step, outcome: Outcome) {
         if self.running.remove(&step) {
             self.running_on_gpu -= usize::from(self.nodes[step].gpu);
+        } else if self.states[step] == State::Running {
+            self.running_elsewhere -= 1;
         }
         self.end(step, outcome);
         match outcome {
@@ -259,6 +284,7 @@ impl Scheduler {
         }
         self.ready.clear();
         self.queued.clear();
+        self.queued_elsewhere.clear();
     }
 
     fn settle(&mut self, step: Step, outcome: Outcome) {

@@ -18,14 +18,19 @@ struct World {
 }
 
 fn worlds() -> impl Strategy<Value = World> {
-    let step = (vec(any::<bool>(), 12), any::<bool>(), any::<bool>(), 0..10, 0..10);
+    let step = (vec(any::<bool>(), 12), any::<bool>(), 0..4, 0..10, 0..10);
     let cancel = prop_oneof![3 => Just(None), 1 => (0_usize..20).prop_map(Some)];
     (vec(step, 0..12), 1_usize..5, 1_usize..3, any::<bool>(), vec(0_usize..97, 64), cancel)
         .prop_map(|(steps, jobs, gpu, keep_going, order, cancel_after)| {
             let mut nodes = Vec::new();
-            for (index, (edges, wanted, gpu, _, _)) in steps.iter().enumerate() {
+            for (index, (edges, wanted, place, _, _)) in steps.iter().enumerate() {
                 let needs = (0..index).filter(|&earlier| edges[earlier]).collect();
-                nodes.push(Node { needs, wanted: *wanted, gpu: *gpu });
+                nodes.push(Node {
+                    needs,
+                    wanted: *wanted,
+                    gpu: *place == 1,
+                    elsewhere: *place > 1,
+                });
             }
             for step in (0..nodes.len()).rev().filter(|&step| steps[step].1) {
                 want(step, &mut nodes);
@@ -34,7 +39,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 nodes,
                 fresh: steps.iter().map(|step| step.3 < 4).collect(),
                 fails: steps.iter().map(|step| step.4 < 2).collect(),
-                limits: Limits { jobs, gpu, checks: jobs },
+                limits: Limits { jobs, gpu, elsewhere: jobs + 1, checks: jobs },
                 keep_going,
                 order,
                 cancel_after,
@@ -71,8 +76,10 @@ fn play(world: &World) -> Vec<Option<Outcome>> {
             Task::Check(_) => None,
         });
         let on_gpu = runs.clone().filter(|&step| world.nodes[step].gpu).count();
+        let elsewhere = runs.clone().filter(|&step| world.nodes[step].elsewhere).count();
         let runs = runs.count();
-        assert!(runs <= world.limits.jobs && on_gpu <= world.limits.gpu);
+        assert!(runs - elsewhere <= world.limits.jobs && on_gpu <= world.limits.gpu);
+        assert!(elsewhere <= world.limits.elsewhere);
         assert!(outstanding.len() - runs <= world.limits.checks);
         if world.cancel_after == Some(turn) {
             scheduler.cancel();
@@ -144,9 +151,10 @@ proptest! {
 
 #[test]
 fn long_chains_go_first() {
-    let needs = |needs: &[Step]| Node { needs: needs.to_vec(), wanted: true, gpu: false };
+    let needs = |needs: &[Step]| Node { needs: needs.to_vec(), wanted: true, ..Node::default() };
     let nodes = vec![needs(&[]), needs(&[]), needs(&[1]), needs(&[2])];
-    let mut scheduler = Scheduler::new(nodes, Limits { jobs: 1, gpu: 1, checks: 2 }, false);
+    let mut scheduler =
+        Scheduler::new(nodes, Limits { jobs: 1, gpu: 1, elsewhere: 9, checks: 2 }, false);
     while let Some(Task::Check(step)) = scheduler.next() {
         scheduler.checked(step, false);
         if scheduler.queued.len() == 2 {
@@ -166,9 +174,12 @@ fn a_hundred_thousand_steps_are_no_burden() {
     const STEPS: usize = 100_000;
     for chain in [true, false] {
         let needs = |step: usize| if chain { step.checked_sub(1) } else { (step > 0).then_some(0) };
-        let node =
-            |step| Node { needs: needs(step).into_iter().collect(), wanted: true, gpu: false };
-        let limits = Limits { jobs: 4, gpu: 1, checks: 8 };
+        let node = |step| Node {
+            needs: needs(step).into_iter().collect(),
+            wanted: true,
+            ..Node::default()
+        };
+        let limits = Limits { jobs: 4, gpu: 1, elsewhere: 9, checks: 8 };
         let mut scheduler = Scheduler::new((0..STEPS).map(node).collect(), limits, false);
         let mut ran = 0;
         while let Some(task) = scheduler.next() {
@@ -183,4 +194,20 @@ fn a_hundred_thousand_steps_are_no_burden() {
         }
         assert!(scheduler.is_done() && ran == STEPS);
     }
+}
+
+#[test]
+fn what_runs_elsewhere_takes_no_room_here() {
+    let node = |elsewhere| Node { wanted: true, elsewhere, ..Node::default() };
+    let nodes = [true, false, true, false, true].map(node).to_vec();
+    let limits = Limits { jobs: 1, gpu: 1, elsewhere: 2, checks: 8 };
+    let mut scheduler = Scheduler::new(nodes, limits, false);
+    while let Some(Task::Check(_)) = scheduler.next() {}
+    (0..5).for_each(|step| scheduler.checked(step, false));
+    let started: Vec<_> = std::iter::from_fn(|| scheduler.next()).collect();
+    assert_eq!(started, [Task::Run(0), Task::Run(2), Task::Run(1)]);
+    assert_eq!(scheduler.load(|_| true), 1);
+    scheduler.finished(2, Outcome::Ran);
+    assert_eq!(scheduler.next(), Some(Task::Run(4)));
+    assert_eq!(scheduler.next(), None);
 }

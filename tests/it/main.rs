@@ -17,6 +17,8 @@ mod reading;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod sharing;
+#[cfg(target_os = "linux")]
+mod slurm;
 mod starting;
 mod stopping;
 mod structure;

@@ -162,11 +162,23 @@ impl Lines {
                 self.unless_quiet(lines)
             }
             Event::Started { .. }
+            | Event::Queued { .. }
+            | Event::Begun { .. }
             | Event::Progress { .. }
             | Event::Measure { .. }
             | Event::Fetching { .. }
             | Event::Sending { .. } => Vec::new(),
         }
+    }
+
+    /// Says where the Slurm job of a step waits, and why.
+    pub(super) fn queued(job: &str, state: &str, reason: &str) -> String {
+        let state = match state {
+            "PENDING" => "waits in the queue".to_owned(),
+            state => format!("is {}", state.to_lowercase().replace('_', " ")),
+        };
+        let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        format!("Slurm job {job} {state}{reason}")
     }
 
     fn unless_quiet(&self, lines: Vec<String>) -> Vec<String> {

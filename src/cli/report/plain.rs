@@ -79,6 +79,15 @@ impl<W: Write> Observer for Plain<W> {
                 let running = Running { told: Instant::now(), pace: Pace::default() };
                 self.running.insert(step.clone(), running);
             }
+            Event::Queued { step, job, state, reason } if !self.lines.is_quiet() => {
+                let told = Lines::queued(job, state, reason);
+                let line = format!("    {}  {told}", self.lines.padded(step));
+                self.write(&line);
+            }
+            Event::Begun { step, node, device } if !self.lines.is_quiet() => {
+                let line = format!("    {}  runs on {node} ({device})", self.lines.padded(step));
+                self.write(&line);
+            }
             Event::Progress { step, done, total, unit, note } if !self.lines.is_quiet() => {
                 self.progress(step, *done, *total, unit, note);
             }

@@ -27,6 +27,8 @@ struct Running {
     pace: Pace,
     /// Done, total, unit, note.
     progress: Option<(u64, u64, String, String)>,
+    /// Where it waits, or runs when that is not here.
+    place: Option<String>,
 }
 
 impl Terminal {
@@ -43,7 +45,13 @@ impl Terminal {
         bar.set_style(style.expect("the template is well formed").tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         bar.set_prefix(self.lines.padded(step));
         bar.set_message(message);
-        let running = Running { bar, since: Instant::now(), pace: Pace::default(), progress: None };
+        let running = Running {
+            bar,
+            since: Instant::now(),
+            pace: Pace::default(),
+            progress: None,
+            place: None,
+        };
         self.running.insert(step.to_owned(), running);
     }
 
@@ -61,7 +69,11 @@ impl Running {
         let now = Instant::now();
         let Some((done, total, unit, note)) = &self.progress else {
             let elapsed = (now - self.since).as_secs_f64();
-            return paint.dim(&quantity::whole_seconds(elapsed.floor()));
+            let elapsed = quantity::whole_seconds(elapsed.floor());
+            return paint.dim(&match &self.place {
+                Some(place) => format!("{elapsed}  {place}"),
+                None => elapsed,
+            });
         };
         let mut parts = Vec::new();
         if *total > 0 {
@@ -95,6 +107,17 @@ impl Observer for Terminal {
                 if let Some(running) = self.running.get_mut(step) {
                     running.pace.note(Instant::now(), *done, unit);
                     running.progress = Some((*done, *total, unit.clone(), note.clone()));
+                }
+            }
+            Event::Queued { step, job, state, reason } => {
+                if let Some(running) = self.running.get_mut(step) {
+                    running.progress = None;
+                    running.place = Some(Lines::queued(job, state, reason));
+                }
+            }
+            Event::Begun { step, node, .. } => {
+                if let Some(running) = self.running.get_mut(step) {
+                    running.place = Some(format!("on {node}"));
                 }
             }
             Event::Fresh { step, .. }

@@ -2,6 +2,7 @@
 
 mod files;
 mod instances;
+mod placement;
 mod values;
 mod wiring;
 

@@ -1,0 +1,182 @@
+//! Talks to Slurm's controller through its own commands.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How soon after one look at the queue another may follow.
+const SOONEST: Duration = Duration::from_millis(300);
+/// What Slurm's commands say while the controller is away or busy.
+const PASSING: [&str; 5] =
+    ["unable to contact", "timed out", "temporarily", "connection refused", "zero bytes"];
+
+/// What the controller says of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// In Slurm's words, e.g. `PENDING`.
+    pub(super) name: String,
+    /// Why it is so, e.g. `Resources`; empty when there is no reason.
+    pub(super) reason: String,
+}
+
+/// An answer of the controller about a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It does not answer, as while it starts anew.
+    Silent,
+    /// It knows no such job.
+    Unknown,
+    /// It knows it.
+    Known(State),
+}
+
+type Jobs = BTreeMap<String, State>;
+
+/// The controller; one look at its queue serves all jobs of a run.
+#[derive(Default)]
+pub(crate) struct Controller {
+    looked: Mutex<Option<(Instant, Option<Jobs>)>>,
+}
+
+impl Controller {
+    /// Asks about a job, looking at the queue when the last look began before `since` or `age` ago.
+    pub(super) fn ask(&self, job: &str, since: Instant, age: Duration) -> Answer {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = |at: &Instant| {
+            let old = at.elapsed();
+            old < SOONEST || old < age && *at > since
+        };
+        if !looked.as_ref().is_some_and(|(at, _)| serves(at)) {
+            let now = Instant::now();
+            let jobs = look(&["--me"]);
+            if let Err(error) = &jobs {
+                tracing::warn!("{error}");
+            }
+            *looked = Some((now, jobs.ok()));
+        }
+        match looked.as_ref() {
+            // A look from before the job was submitted knows nothing of it.
+            Some((at, Some(jobs))) if *at > since => {
+                jobs.get(job).cloned().map_or(Answer::Unknown, Answer::Known)
+            }
+            _ => Answer::Silent,
+        }
+    }
+}
+
+/// Looks at the queue, with jobs that ended of late.
+fn look(which: &[&str]) -> io::Result<Jobs> {
+    let form = ["--noheader", "--array", "--states=all", "--format=%i|%T|%r"];
+    Ok(parse(&call("squeue", &[which, &form].concat(), "")?))
+}
+
+fn parse(text: &str) -> Jobs {
+    let lines = text.lines().filter_map(|line| {
+        let mut words = line.trim().splitn(3, '|').map(str::to_owned);
+        let (id, name, reason) = (words.next()?, words.next()?, words.next()?);
+        let reason = if reason == "None" { String::new() } else { reason };
+        Some((id, State { name, reason }))
+    });
+    lines.collect()
+}
+
+/// Submits a script and returns the number of the job.
+pub(super) fn submit(options: &[String], script: &str) -> io::Result<String> {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let answer = call("sbatch", &options, script)?;
+    // On a federation the name of the cluster follows.
+    let id = answer.trim().split(';').next().unwrap_or_default();
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_digit()) {
+        return Err(io::Error::other(format!("sbatch answered {:?}", answer.trim())));
+    }
+    Ok(id.to_owned())
+}
+
+/// Whether it may be otherwise in a moment.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    let text = error.to_string().to_lowercase();
+    PASSING.iter().any(|words| text.contains(words))
+}
+
+/// Returns the number of the job of a name that was submitted though its submission seemed to fail.
+pub(super) fn find(name: &str) -> io::Result<Option<String>> {
+    Ok(look(&[&format!("--name={name}")])?.into_keys().next())
+}
+
+/// Cancels every job of a name: Slurm asks it to stop, and kills it some time later.
+pub(super) fn cancel(name: &str) -> io::Result<()> {
+    call("scancel", &[&format!("--name={name}")], "").map(drop)
+}
+
+/// Kills every job of a name at once.
+pub(super) fn kill(name: &str) -> io::Result<()> {
+    let name = format!("--name={name}");
+    // Only what runs can be sent a signal; the rest is taken from the queue.
+    let killed = call("scancel", &["--full", "--signal=KILL", &name], "");
+    call("scancel", &[&name], "").and(killed).map(drop)
+}
+
+/// Whether a job of a name waits, runs or is still being ended.
+pub(super) fn is_there(name: &str) -> io::Result<bool> {
+    let name = format!("--name={name}");
+    Ok(!call("squeue", &["--noheader", "--format=%i", &name], "")?.trim().is_empty())
+}
+
+fn call(program: &str, arguments: &[&str], input: &str) -> io::Result<String> {
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => " (is Slurm installed here, and on the PATH?)",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot run {program}: {error}{hint}"))
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        // Of a job that this run may itself be in; a new job would take it for its own.
+        .env_remove("SLURM_RESTART_COUNT")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not want its input says why in its answer.
+        stdin.write_all(input.as_bytes()).ok();
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = told.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let told = match lines.as_slice() {
+        [] => output.status.to_string(),
+        lines => lines.join("; "),
+    };
+    Err(io::Error::other(format!("{program} failed: {told}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_understood() {
+        let jobs = parse("12|RUNNING|None\n13_2|PENDING|Resources\n14|PENDING|a|b\ntorn|\n");
+        assert_eq!(jobs.len(), 3);
+        assert_eq!(jobs["12"], State { name: "RUNNING".to_owned(), reason: String::new() });
+        assert_eq!(jobs["13_2"].reason, "Resources");
+        assert_eq!(jobs["14"].reason, "a|b");
+    }
+
+    #[test]
+    fn a_controller_that_is_away_is_told_from_a_wrong_option() {
+        let away =
+            io::Error::other("sbatch failed: sbatch: error: Unable to contact slurm controller");
+        let wrong =
+            io::Error::other("sbatch failed: sbatch: error: invalid partition specified: x");
+        assert!(is_passing(&away) && !is_passing(&wrong));
+    }
+}
