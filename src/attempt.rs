@@ -35,7 +35,9 @@ const TAIL_LINES: usize = 10;
 pub(crate) struct Attempt<'a> {
     pub(crate) around: Surroundings<'a>,
     pub(crate) id: StepId,
-    pub(crate) stale: Stale,
+    pub(crate) stale: Arc<Stale>,
+    /// Which try of this run it is, from 1.
+    pub(crate) number: u32,
     /// Where its inputs lie.
     pub(crate) inputs: BTreeMap<String, Vec<PathBuf>>,
     /// Where the results lie that its parameters mention.
@@ -85,6 +87,8 @@ pub(crate) struct Failed {
     pub(crate) message: String,
     pub(crate) log_tail: Vec<String>,
     pub(crate) log: Option<PathBuf>,
+    /// Whether the same work may succeed another time.
+    pub(crate) may_pass: bool,
 }
 
 impl From<StoreError> for Ended {
@@ -110,6 +114,9 @@ impl Attempt<'_> {
         let earlier = store.manifest(&key)?;
         let last = store.latest(&self.around.plan.pipeline.name, self.name())?;
         let pending = store.begin(lock)?;
+        if self.number == 1 && self.around.plan.step(self.id).policy.retry.times > 0 {
+            store.forget_tries(&key)?;
+        }
         let started = jiff::Timestamp::now();
         let clock = Instant::now();
         let usable = match &last {
@@ -128,7 +135,7 @@ impl Attempt<'_> {
         let log = pending.log_path().to_owned();
         let manifest = Arc::new(store.commit(pending, record).map_err(|error| {
             let log = Some(log).filter(|log| log.exists());
-            Ended::Failed(Failed { message: error.to_string(), log_tail: Vec::new(), log })
+            Ended::Failed(Failed { message: error.to_string(), log, ..Failed::default() })
         })?);
         let tree = store.tree(&manifest)?;
         let same_files = |other: &Manifest| other.outputs == manifest.outputs;
@@ -201,6 +208,7 @@ impl Attempt<'_> {
             why: self.why(),
             device: self.device.to_string(),
             threads: self.threads,
+            attempt: self.number,
             resumes: fs::read_dir(pending.scratch()).is_ok_and(|mut files| files.next().is_some()),
             log: log_path.to_owned(),
         });
@@ -233,7 +241,10 @@ impl Attempt<'_> {
             });
         };
         let end = match &step.placement {
-            Placement::Here => self.workers.run(self.id.0, &job, self.around.root, log, hear),
+            Placement::Here => {
+                let timeout = step.policy.timeout;
+                self.workers.run(self.id.0, &job, self.around.root, log, timeout, hear)
+            }
             Placement::Slurm(order) => {
                 let submission = Submission {
                     order,
@@ -251,7 +262,12 @@ impl Attempt<'_> {
             fs::remove_dir_all(&rules.temporary).ok();
         }
         let fail = |message: String, log_tail: Vec<String>| {
-            Ended::Failed(Failed { message, log_tail, log: Some(log_path.to_owned()) })
+            Ended::Failed(Failed {
+                message,
+                log_tail,
+                log: Some(log_path.to_owned()),
+                may_pass: true,
+            })
         };
         match end {
             Ok(End::Returned { error: None, usage }) => Ok(Worked { usage, measures, place }),
@@ -270,6 +286,11 @@ impl Attempt<'_> {
                 Err(fail(error, Vec::new()))
             }
             Ok(End::Died(status)) => Err(fail(End::describe(status), tail(log_path))),
+            Ok(End::TimedOut(timeout)) => {
+                let timeout = jiff::SignedDuration::try_from(timeout).unwrap_or_default();
+                let message = format!("took longer than its timeout of {timeout:#} and was ended");
+                Err(fail(message, tail(log_path)))
+            }
             Ok(End::Lost(message)) => Err(fail(message, tail(log_path))),
             Err(error) => Err(fail(format!("cannot run its process: {error}"), Vec::new())),
         }
@@ -321,7 +342,7 @@ impl Attempt<'_> {
                 Err(error) => format!("{error} (it was there when the step started)"),
             };
             let log = Some(pending.log_path().to_owned());
-            return Err(Ended::Failed(Failed { message, log_tail: Vec::new(), log }));
+            return Err(Ended::Failed(Failed { message, log, ..Failed::default() }));
         }
         Ok(())
     }
@@ -351,6 +372,7 @@ impl Attempt<'_> {
             "host": host,
             "device": device,
             "threads": self.threads,
+            "attempts": self.number,
             "pipe": env!("CARGO_PKG_VERSION"),
         })
     }

@@ -50,6 +50,26 @@ const STEP: &[Key] = &[
         about: "Where the step runs: on this machine, or as a Slurm job.",
         value: crate::placement::schema,
     },
+    Key {
+        name: "retry",
+        about: "How often the step is tried again when it failed, and after what pause.",
+        value: crate::policy::retry_schema,
+    },
+    Key {
+        name: "timeout",
+        about: "How long one try may take, such as 10m.",
+        value: crate::policy::timeout_schema,
+    },
+    Key {
+        name: "resources",
+        about: "What the step takes out of the pools while it runs.",
+        value: crate::pools::resources_schema,
+    },
+    Key {
+        name: "priority",
+        about: "How urgent the step is: of those that could run now, the largest goes first.",
+        value: crate::policy::priority_schema,
+    },
 ];
 
 /// The keys that steps of kind `command` have besides.
@@ -126,6 +146,11 @@ const TOP: &[Key] = &[
         name: "executor",
         about: "Where the steps run that do not say it: on this machine, or as Slurm jobs.",
         value: crate::placement::schema,
+    },
+    Key {
+        name: "pools",
+        about: "How much there is of what steps share.",
+        value: crate::pools::pools_schema,
     },
 ];
 

@@ -62,6 +62,8 @@ pub enum Event {
         device: String,
         /// How many threads it may use.
         threads: usize,
+        /// Which try of this run it is, from 1.
+        attempt: u32,
         /// Whether an earlier try left something in its scratch directory.
         resumes: bool,
         /// The log as it is written.
@@ -125,6 +127,8 @@ pub enum Event {
         unrepeatable: bool,
         /// From start to end.
         seconds: f64,
+        /// How many tries it took.
+        attempts: u32,
         /// Processor time.
         cpu_seconds: f64,
         /// The most memory it used.
@@ -204,6 +208,32 @@ pub enum Event {
         /// From begin to end.
         seconds: f64,
     },
+    /// A try of a step failed; after a pause there will be another.
+    Retrying {
+        /// The step.
+        step: String,
+        /// What went wrong; may have several lines.
+        message: String,
+        /// The last lines of its log.
+        log_tail: Vec<String>,
+        /// The whole log of this try; none when it never started.
+        log: Option<PathBuf>,
+        /// From start to end.
+        seconds: f64,
+        /// Which try it was, from 1.
+        attempt: u32,
+        /// How many there may be.
+        attempts: u32,
+        /// The pause, in seconds.
+        pause: f64,
+    },
+    /// How long the rest of the run will probably take, by how long steps took the last time.
+    Remaining {
+        /// How many steps run or will, as far as is known.
+        steps: usize,
+        /// The time.
+        seconds: f64,
+    },
     /// A step failed.
     Failed {
         /// The step.
@@ -216,6 +246,8 @@ pub enum Event {
         log: Option<PathBuf>,
         /// From start to end.
         seconds: f64,
+        /// How many tries it took, the last one counted.
+        attempts: u32,
     },
     /// A step did not run because another failed.
     Skipped {
@@ -248,6 +280,8 @@ pub enum Event {
         skipped: usize,
         /// How many were stopped.
         cancelled: usize,
+        /// How many tries failed that were followed by another.
+        retried: usize,
         /// From begin to end.
         seconds: f64,
     },
@@ -289,6 +323,7 @@ mod tests {
             unchanged: false,
             unrepeatable: false,
             seconds: 1.5,
+            attempts: 1,
             cpu_seconds: 2.5,
             peak_memory_bytes: 1024,
         };
@@ -296,7 +331,7 @@ mod tests {
             r#"{"event":"ran","step":"train","why":["forced"],"key":"ab","#,
             r#""measures":{"dev-accuracy":0.5},"files":2,"bytes":30,"#,
             r#""path":"/p/.pipe/latest/verify/train","unchanged":false,"unrepeatable":false,"#,
-            r#""seconds":1.5,"cpu-seconds":2.5,"peak-memory-bytes":1024}"#
+            r#""seconds":1.5,"attempts":1,"cpu-seconds":2.5,"peak-memory-bytes":1024}"#
         );
         assert_eq!(serde_json::to_string(&event).unwrap(), expected);
         let event = Event::Skipped { step: "embed".to_owned(), because: "train".to_owned() };

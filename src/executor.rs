@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
@@ -15,10 +16,13 @@ use stages::{DeviceChoice, Pool};
 use crate::attempt::{Attempt, Ended, Failed, Ran};
 use crate::check::{Checked, Made, Results, Stale, Surroundings};
 use crate::environment::missing_secrets;
+use crate::estimate::Estimates;
 use crate::event::{Event, Observer, StepResult};
 use crate::freshness::Unknown;
 use crate::lock::Lock;
 use crate::plan::{Plan, StepId};
+use crate::pools::{self, DEVICE, Machine, Shares};
+use crate::problem::Problems;
 use crate::process::Workers;
 use crate::remote::{Load, Remote};
 use crate::sandbox;
@@ -33,9 +37,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How many results may be looked for in a remote at once.
 const REMOTE_CHECKS: usize = 16;
-/// How many Slurm jobs there may be at once: the controller says which of them run, but each is
-/// followed by a thread and through files.
-const MOST_ELSEWHERE: usize = 500;
+/// How many steps may take of what another lacks before its turn is kept for it.
+const PATIENCE: u32 = 16;
 
 /// What to run, and how.
 pub struct Options<'a> {
@@ -82,20 +85,28 @@ pub struct Summary {
     pub skipped: usize,
     /// How many were stopped.
     pub cancelled: usize,
+    /// How many tries failed that were followed by another.
+    pub retried: usize,
     /// Whether the run was asked to stop.
     pub interrupted: bool,
 }
 
-/// What the run needs of this machine, a device or a sandbox, cannot be had; nothing has run.
+/// What the run needs of this machine cannot be had; nothing has run.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unavailable(String);
+pub enum Unavailable {
+    /// A device or a sandbox.
+    #[error("{0}")]
+    Missing(String),
+    /// What a step wants of a pool is more than there is.
+    #[error(transparent)]
+    TooLarge(#[from] Problems),
+}
 
 /// Brings the selected steps up to date.
 ///
 /// # Errors
 ///
-/// When a GPU or a sandbox is asked for and there is none. A step that fails is no error here: it is
+/// When a GPU or a sandbox is asked for and there is none, or more of something than there is. A step that fails is no error here: it is
 /// told to the observer and counted.
 pub fn run(
     plan: &Plan,
@@ -103,7 +114,11 @@ pub fn run(
     options: &Options<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Summary, Unavailable> {
-    let notice = sandbox::require(plan, &options.selected, options.sandbox).map_err(Unavailable)?;
+    let notice =
+        sandbox::require(plan, &options.selected, options.sandbox).map_err(Unavailable::Missing)?;
+    let machine = Machine::look(options.cores);
+    pools::check(plan, &options.selected, machine, options.jobs)?;
+    let shares = pools::shares(plan, machine, options.jobs, options.device);
     let around = Surroundings { plan, store, root: options.root, forced: &options.forced };
     let shared = Shared { workers: Workers::default(), cancelled: AtomicBool::new(false) };
     let (sender, receiver) = channel();
@@ -119,10 +134,13 @@ pub fn run(
             scope,
             shared: &shared,
             sender,
-            scheduler: Scheduler::new(nodes(plan, options), limits(options), options.keep_going),
+            scheduler: scheduler(plan, options, shares),
             results: Results::new(),
             stale: (0..steps).map(|_| None).collect(),
             begun: vec![None; steps],
+            tries: vec![0; steps],
+            paused: BTreeSet::new(),
+            estimates: None,
             notice,
             device: None,
             stop: Stop::No,
@@ -133,26 +151,24 @@ pub fn run(
     })
 }
 
-fn nodes(plan: &Plan, options: &Options<'_>) -> Vec<Node> {
-    let node = |index: usize| Node {
+fn scheduler(plan: &Plan, options: &Options<'_>, shares: Shares) -> Scheduler {
+    let node = |(index, uses)| Node {
         needs: plan.upstream(StepId(index)).into_iter().map(|need| need.0).collect(),
         wanted: options.selected.contains(&StepId(index)),
-        gpu: needs_gpu_here(plan, StepId(index)),
-        elsewhere: !plan.step(StepId(index)).placement.is_here(),
+        uses,
+        priority: plan.step(StepId(index)).policy.priority,
     };
-    (0..plan.pipeline.steps.len()).map(node).collect()
+    let nodes = shares.uses.into_iter().enumerate().map(node).collect();
+    let checks = options.jobs.max(2) * 2;
+    // A remote is mostly waited for.
+    let checks = if options.remote.is_some() { checks.max(REMOTE_CHECKS) } else { checks };
+    let limits = Limits { pools: shares.capacities, checks, patience: PATIENCE };
+    Scheduler::new(nodes, limits, options.keep_going)
 }
 
 fn needs_gpu_here(plan: &Plan, id: StepId) -> bool {
     let step = plan.step(id);
     step.kind.pool == Pool::Gpu && step.placement.is_here()
-}
-
-fn limits(options: &Options<'_>) -> Limits {
-    let checks = options.jobs.max(2) * 2;
-    // A remote is mostly waited for.
-    let checks = if options.remote.is_some() { checks.max(REMOTE_CHECKS) } else { checks };
-    Limits { jobs: options.jobs, gpu: options.jobs, elsewhere: MOST_ELSEWHERE, checks }
 }
 
 /// What the threads of a run share.
@@ -186,9 +202,15 @@ struct Executor<'scope, 'env, 'a> {
     sender: Sender<Told>,
     scheduler: Scheduler,
     results: Results,
-    /// What the checks found that have not run yet.
-    stale: Vec<Option<Box<Stale>>>,
+    /// What the checks found of steps that have not ended.
+    stale: Vec<Option<Arc<Stale>>>,
     begun: Vec<Option<Instant>>,
+    /// How often each step was tried.
+    tries: Vec<u32>,
+    /// When the next try of a step is due.
+    paused: BTreeSet<(Instant, StepId)>,
+    /// Made when the first step has to run; a run with nothing to do needs none.
+    estimates: Option<Estimates>,
     /// What is told once when the run begins.
     notice: Option<String>,
     /// Looked for when the first step runs, because looking for it takes longer than a fresh run.
@@ -215,6 +237,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         let notices = notices.chain(secrets);
         notices.for_each(|message| self.observer.event(&Event::Notice { message }));
         while !self.scheduler.is_done() {
+            self.resume();
             if let Some(task) = self.scheduler.next() {
                 match task {
                     Task::Check(step) => self.check(StepId(step)),
@@ -229,11 +252,13 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 self.observer.tick();
             }
             self.look_at_keyboard();
+            self.shared.workers.end_overdue();
             self.tell_settled();
+            self.tell_rest();
         }
         // What a thread said before its last word has been heard; nothing can be left.
         self.push();
-        let Summary { fresh, fetched, ran, failed, skipped, cancelled, .. } = self.summary;
+        let Summary { fresh, fetched, ran, failed, skipped, cancelled, retried, .. } = self.summary;
         let seconds = self.begin.elapsed().as_secs_f64();
         self.observer.event(&Event::End {
             fresh,
@@ -242,6 +267,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             failed,
             skipped,
             cancelled,
+            retried,
             seconds,
         });
         Ok(self.summary)
@@ -290,8 +316,10 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             Some(order) => order.device(self.options.device),
             None => self.find_device()?,
         };
-        let stale = self.stale[id.0].take().expect("a step is checked before it runs");
+        let stale = self.stale[id.0].clone().expect("a step is checked before it runs");
         self.begun[id.0] = Some(Instant::now());
+        self.tries[id.0] += 1;
+        let number = self.tries[id.0];
         let made = |name: &String| {
             let need = self.around.plan.find(name).expect("a plan has every step mentioned");
             let made = self.results.get(&need).expect("a step runs after those it needs");
@@ -316,7 +344,8 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             let attempt = Attempt {
                 around,
                 id,
-                stale: *stale,
+                stale,
+                number,
                 inputs,
                 steps,
                 device,
@@ -334,11 +363,18 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
     /// Shares the cores among the steps that run or could run now.
     ///
     /// A share is for as long as the step runs. Those that train or embed run long, so they share
-    /// with their like alone: the others are over in a moment, and their cores would lie idle.
+    /// with their like alone: the others are over in a moment, and their cores would lie idle. One that
+    /// says how many it takes gets those.
     fn threads(&self, id: StepId) -> usize {
-        let is_long = |step: usize| self.around.plan.step(StepId(step)).kind.pool == Pool::Gpu;
-        let alike = |step: usize| !is_long(id.0) || is_long(step);
-        let sharing = self.scheduler.load(alike).clamp(1, self.options.jobs.max(1));
+        if let Some(cores @ 1..) = self.around.plan.step(id).policy.amount(pools::CPU) {
+            return usize::try_from(cores).unwrap_or(usize::MAX).min(self.options.cores);
+        }
+        let step = |step: usize| self.around.plan.step(StepId(step));
+        let is_long = |index: usize| step(index).kind.pool == Pool::Gpu;
+        let is_here = |index: usize| step(index).placement.is_here();
+        let alike = |index: usize| is_here(index) && (!is_long(id.0) || is_long(index));
+        let most = self.options.jobs.max(1);
+        let sharing = self.scheduler.load(most, alike).clamp(1, most);
         (self.options.cores / sharing).max(1)
     }
 
@@ -348,7 +384,8 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         }
         let wants_gpu = |id: &StepId| needs_gpu_here(self.around.plan, *id);
         let device = if self.options.selected.iter().any(wants_gpu) {
-            let probed = stages::device::probe(self.options.device).map_err(Unavailable)?;
+            let probed =
+                stages::device::probe(self.options.device).map_err(Unavailable::Missing)?;
             if let Some(message) = probed.notice {
                 self.observer.event(&Event::Notice { message });
             }
@@ -357,7 +394,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             DeviceChoice::Cpu
         };
         if matches!(device, DeviceChoice::Cuda(_)) {
-            self.scheduler.limit_gpu(1);
+            self.scheduler.limit(DEVICE, 1);
         }
         self.device = Some(device);
         Ok(device)
@@ -372,7 +409,8 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 }
             }
             Told::Checked(id, Ok(Checked::Stale(stale))) => {
-                self.stale[id.0] = Some(stale);
+                self.stale[id.0] = Some(Arc::from(stale));
+                self.learn();
                 self.scheduler.checked(id.0, false);
             }
             Told::Fetched(id, made, load, seconds) => {
@@ -390,7 +428,11 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 }
             }
             Told::Ended(id, Ended::Ran(ran)) => self.ran(id, *ran),
-            Told::Ended(id, Ended::Failed(failed)) => self.failed(id, failed),
+            Told::Ended(id, Ended::Failed(failed)) => {
+                if let Some(failed) = self.pause(id, failed) {
+                    self.failed(id, failed);
+                }
+            }
             Told::Ended(id, Ended::Cancelled) => {
                 self.settled(id, Outcome::Cancelled);
                 self.scheduler.finished(id.0, Outcome::Cancelled);
@@ -458,17 +500,82 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             unchanged: ran.unchanged,
             unrepeatable: ran.unrepeatable,
             seconds: self.seconds(id),
+            attempts: self.tries[id.0],
             cpu_seconds: ran.usage.cpu_seconds,
             peak_memory_bytes: ran.usage.peak_memory_bytes,
         });
+        self.stale[id.0] = None;
         self.scheduler.finished(id.0, Outcome::Ran);
+    }
+
+    /// Has a step wait for another try; returns what failed when there is to be none.
+    fn pause(&mut self, id: StepId, mut failed: Failed) -> Option<Failed> {
+        let step = self.around.plan.step(id);
+        let retry = step.policy.retry;
+        let tried = self.tries[id.0];
+        let Some(pause) = retry.pause(tried).filter(|_| failed.may_pass) else {
+            return Some(failed);
+        };
+        // When the run is being stopped there is no other try.
+        if !self.scheduler.paused(id.0) {
+            return Some(failed);
+        }
+        if let Some(stale) = &self.stale[id.0] {
+            let kept = self.around.store.set_log_aside(&stale.basis.fingerprint.key(), tried);
+            match kept {
+                Ok(log) => failed.log = Some(log),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        self.summary.retried += 1;
+        self.paused.insert((Instant::now() + pause, id));
+        self.observer.event(&Event::Retrying {
+            step: step.name.clone(),
+            message: failed.message,
+            log_tail: failed.log_tail,
+            log: failed.log,
+            seconds: self.seconds(id),
+            attempt: tried,
+            attempts: retry.times.saturating_add(1),
+            pause: pause.as_secs_f64(),
+        });
+        None
+    }
+
+    /// Lets the steps go on whose pause is over.
+    fn resume(&mut self) {
+        while let Some(&(due, id)) = self.paused.first() {
+            if due > Instant::now() {
+                return;
+            }
+            self.paused.pop_first();
+            self.scheduler.resume(id.0);
+        }
+    }
+
+    /// Learns how long steps took before.
+    fn learn(&mut self) {
+        if self.estimates.is_none() {
+            let estimates = Estimates::learn(self.around, &self.options.selected);
+            self.scheduler.learn(&estimates.weights());
+            self.estimates = Some(estimates);
+        }
+    }
+
+    fn tell_rest(&mut self) {
+        let rest =
+            self.estimates.as_mut().and_then(|known| known.rest(&self.scheduler, &self.begun));
+        if let Some((steps, seconds)) = rest {
+            self.observer.event(&Event::Remaining { steps, seconds });
+        }
     }
 
     fn failed(&mut self, id: StepId, failed: Failed) {
         self.summary.failed += 1;
-        let Failed { message, log_tail, log } = failed;
-        let (step, seconds) = (self.name(id), self.seconds(id));
-        self.observer.event(&Event::Failed { step, message, log_tail, log, seconds });
+        self.stale[id.0] = None;
+        let Failed { message, log_tail, log, .. } = failed;
+        let (step, seconds, attempts) = (self.name(id), self.seconds(id), self.tries[id.0]);
+        self.observer.event(&Event::Failed { step, message, log_tail, log, seconds, attempts });
         self.scheduler.finished(id.0, Outcome::Failed);
     }
 

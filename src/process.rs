@@ -7,12 +7,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::guard::Guard;
+use crate::lineage;
 use crate::placement::Heard;
 use crate::session;
 use crate::slurm::Controller;
@@ -30,8 +32,22 @@ pub(crate) enum End {
     },
     /// The process ended before the stage returned.
     Died(ExitStatus),
+    /// It was ended because it took longer than this.
+    TimedOut(Duration),
     /// Its Slurm job is over, or lost, before the stage returned; says how.
     Lost(String),
+}
+
+/// How long a worker that took too long may take to save what it can.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A worker that runs.
+struct Running {
+    process: Pid,
+    /// How long it may take, and when that is over.
+    timeout: Option<(Duration, Instant)>,
+    /// When it was asked to end because it took longer.
+    asked: Option<Instant>,
 }
 
 /// The workers of a run: started, stopped and never left behind.
@@ -39,20 +55,24 @@ pub(crate) enum End {
 pub(crate) struct Workers {
     guard: OnceLock<Guard>,
     starting: Mutex<()>,
-    running: Mutex<BTreeMap<usize, Pid>>,
+    running: Mutex<BTreeMap<usize, Running>>,
+    /// Held by each start of a worker, and alone while the children of this process are looked at.
+    births: RwLock<()>,
     stopping: AtomicBool,
     killing: AtomicBool,
     pub(crate) controller: Controller,
 }
 
 impl Workers {
-    /// Runs one job to its end in a process of its own, in `directory`, with its log in `log`.
+    /// Runs one job to its end in a process of its own, in `directory`, with its log in `log`. Whoever
+    /// sets a `timeout` calls [`Workers::end_overdue`] often.
     pub(crate) fn run(
         &self,
         step: usize,
         job: &Job,
         directory: &Path,
         log: File,
+        timeout: Option<Duration>,
         mut hear: impl FnMut(Heard),
     ) -> io::Result<End> {
         let guard = self.guard()?;
@@ -60,6 +80,7 @@ impl Workers {
         if let Some(rules) = &job.sandbox {
             command.env("TMPDIR", &rules.temporary);
         }
+        let birth = self.births.read().unwrap_or_else(PoisonError::into_inner);
         let mut child = command
             .current_dir(directory)
             .env("RAYON_NUM_THREADS", job.threads.to_string())
@@ -69,7 +90,9 @@ impl Workers {
             .spawn()?;
         let id = i32::try_from(child.id()).expect("the system's own process ids fit");
         let process = Pid::from_raw(id);
-        lock(&self.running).insert(step, process);
+        let timeout = timeout.map(|timeout| (timeout, Instant::now() + timeout));
+        lock(&self.running).insert(step, Running { process, timeout, asked: None });
+        drop(birth);
         // Only a worker that was told its job can start anything, and by then it is watched.
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let told = guard.watch(process).and_then(|()| stdin.write_all(&serde_json::to_vec(job)?));
@@ -85,11 +108,18 @@ impl Workers {
         let returned = matches!(end, Ok(Some(_)));
         if !returned {
             session::end(process);
+            self.end_adopted();
         }
-        lock(&self.running).remove(&step);
+        let running = lock(&self.running).remove(&step);
         guard.release(process)?;
         let status = child.wait()?;
-        match end? {
+        let end = end?;
+        let made = matches!(end, Some((None, _)));
+        let overdue = running.filter(|running| running.asked.is_some() && !made);
+        if let Some((timeout, _)) = overdue.and_then(|running| running.timeout) {
+            return Ok(End::TimedOut(timeout));
+        }
+        match end {
             Some((error, usage)) if status.code().is_some() => Ok(End::Returned { error, usage }),
             // How a worker died says more than that its pipe broke.
             _ if status.signal().is_some() => Ok(End::Died(status)),
@@ -110,8 +140,25 @@ impl Workers {
     /// Asks every worker to stop, those included that are about to start.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        for process in lock(&self.running).values() {
+        for Running { process, .. } in lock(&self.running).values() {
             kill(*process, Signal::SIGTERM).ok();
+        }
+    }
+
+    /// Asks every worker to stop that takes too long, and kills it when it does not.
+    pub(crate) fn end_overdue(&self) {
+        let now = Instant::now();
+        for running in lock(&self.running).values_mut() {
+            match (running.timeout, running.asked) {
+                (Some((_, end)), None) if now >= end => {
+                    running.asked = Some(now);
+                    kill(running.process, Signal::SIGTERM).ok();
+                }
+                (_, Some(asked)) if now - asked > GRACE => {
+                    session::end(running.process);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -119,9 +166,33 @@ impl Workers {
     pub(crate) fn kill(&self) {
         self.killing.store(true, Ordering::SeqCst);
         self.stopping.store(true, Ordering::SeqCst);
-        for process in lock(&self.running).values() {
-            kill(*process, Signal::SIGKILL).ok();
+        for Running { process, .. } in lock(&self.running).values() {
             session::end(*process);
+        }
+    }
+
+    /// Ends what a worker that was killed has left: it has become a child of this process, in another
+    /// session than the programs that this process starts itself.
+    fn end_adopted(&self) {
+        let _alone = self.births.write().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<Pid> = lock(&self.running).values().map(|worker| worker.process).collect();
+        let own = nix::unistd::getpid();
+        let Ok(session) = nix::unistd::getsid(None) else { return };
+        let adopted = || {
+            let all = lineage::processes().into_iter();
+            all.filter(|process| process.parent == own && process.session != session)
+                .filter(|process| !known.contains(&process.id))
+                .collect::<Vec<_>>()
+        };
+        for process in adopted() {
+            lineage::end_below(process.id);
+        }
+        lineage::end_all(|| {
+            let living = adopted().into_iter().filter(|process| !process.ended);
+            living.map(|process| process.id).collect()
+        });
+        for process in adopted() {
+            nix::sys::wait::waitpid(process.id, None).ok();
         }
     }
 
@@ -129,6 +200,7 @@ impl Workers {
     pub(crate) fn guard(&self) -> io::Result<&Guard> {
         let _one = lock(&self.starting);
         if self.guard.get().is_none() {
+            lineage::adopt_orphans()?;
             // The lock makes this the only thread that sets it.
             self.guard.set(Guard::start()?).ok();
         }

@@ -103,6 +103,7 @@ pub fn run() -> anyhow::Result<bool> {
     // In a session of its own, Ctrl-C in the terminal reaches the run alone, and whatever the stage
     // starts can be found.
     nix::unistd::setsid().context("cannot start a session")?;
+    crate::lineage::adopt_orphans().context("cannot become the parent of orphans")?;
     die_with_parent()?;
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).context("cannot read the job")?;
@@ -123,6 +124,8 @@ pub(crate) fn serve(
     let channel = Arc::new(Mutex::new(channel));
     let tell = |message: &Message| send(&channel, message);
     let result = catch(|| execute(prepare(&tell)?, channel.clone()));
+    // What the stage left running would write into a result that is being digested.
+    crate::lineage::end_own();
     let error = result.err().map(|error| environment::secret::mask(&format!("{error:#}")));
     if let Some(error) = &error {
         tracing::error!("{error}");
@@ -132,9 +135,11 @@ pub(crate) fn serve(
     Ok(succeeded)
 }
 
+/// The guard process ends a worker whose run has gone, with all below it, and finds that through the
+/// worker; so the worker must not be gone before. Should the guard be killed too, this ends the work.
 #[cfg(target_os = "linux")]
 fn die_with_parent() -> anyhow::Result<()> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
         .context("cannot ask to die with the run")
 }
 

@@ -99,7 +99,8 @@ impl Store {
             }
         }
         for path in entries(&self.scratches())?.into_iter().chain(entries(&self.logs())?) {
-            let key = path.file_stem().and_then(|name| name.to_str()?.parse::<Key>().ok());
+            let name = path.file_name().and_then(|name| name.to_str()?.split('.').next());
+            let key = name.and_then(|name| name.parse::<Key>().ok());
             // Where somebody makes it, it is in use, whatever its age.
             if let Some(key) = &key
                 && is_held(&self.locks().join(key.to_string()), true)?

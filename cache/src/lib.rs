@@ -12,7 +12,7 @@
 //! | `v1/tables/…` | states of files and their digests, so that unchanged files are not read; may be lost |
 //! | `v1/tmp/<session>/`, `.alive` | what a living process is making, what else it relies on (`pins`), and the lock by which it is known to live |
 //! | `v1/scratch/<key>/` | what outlives a failed try |
-//! | `v1/logs/<key>.log` | the log of a try that failed or still runs |
+//! | `v1/logs/<key>.log` | the log of a try that failed or still runs; `<key>.1.log`, of the first of several |
 //! | `v1/locks/<key>` | locked by the process that makes the result |
 //! | `v1/lock` | locked, shared, by each operation; alone, to collect garbage |
 //! | `latest/<pipeline>/<step>` | link to the tree of the last result; `<step>.json`, to its manifest |

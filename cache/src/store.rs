@@ -149,6 +149,38 @@ impl Store {
         Some(self.log(key)).filter(|path| path.is_file())
     }
 
+    /// Returns the log of a failed try to make the result of `key`, by its number from 1, if it was
+    /// followed by another try ([`Store::set_log_aside`]).
+    #[must_use]
+    pub fn log_of_try(&self, key: &Key, number: u32) -> Option<PathBuf> {
+        Some(self.log_aside(key, number)).filter(|path| path.is_file())
+    }
+
+    /// Keeps the log of a failed try while the next one writes its own; returns where.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be renamed.
+    pub fn set_log_aside(&self, key: &Key, number: u32) -> Result<PathBuf, StoreError> {
+        let aside = self.log_aside(key, number);
+        fs::rename(self.log(key), &aside).at("write", &aside)?;
+        Ok(aside)
+    }
+
+    /// Removes the logs that earlier runs set aside.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be removed.
+    pub fn forget_tries(&self, key: &Key) -> Result<(), StoreError> {
+        let mut number = 1;
+        while let Some(path) = self.log_of_try(key, number) {
+            session::remove(&path)?;
+            number += 1;
+        }
+        Ok(())
+    }
+
     /// Reads a manifest; the inner error is the path of a broken one.
     pub(crate) fn read_manifest(
         &self,
@@ -229,6 +261,10 @@ impl Store {
 
     pub(crate) fn log(&self, key: &Key) -> PathBuf {
         self.logs().join(format!("{key}.log"))
+    }
+
+    fn log_aside(&self, key: &Key, number: u32) -> PathBuf {
+        self.logs().join(format!("{key}.{number}.log"))
     }
 
     pub(crate) fn tables(&self) -> PathBuf {

@@ -20,6 +20,9 @@ pub(crate) struct Log {
     /// The step
     #[arg(value_name = "STEP")]
     step: String,
+    /// The log of an earlier try of a step with `retry`: 1 is the first
+    #[arg(long = "try", value_name = "N")]
+    attempt: Option<std::num::NonZeroU32>,
 }
 
 impl Log {
@@ -28,9 +31,20 @@ impl Log {
         let opened = self.target.open(global)?;
         let (step, selected) = opened.step_and_needs(&self.step)?;
         let name = &opened.plan.step(step).name;
-        let bytes = match current(&opened, name, &selected)? {
-            Some(bytes) => bytes,
-            None => {
+        let found = match self.attempt {
+            Some(attempt) => of_try(&opened, name, &selected, attempt.get())?,
+            None => current(&opened, name, &selected)?,
+        };
+        let bytes = match (found, self.attempt) {
+            (Some(bytes), _) => bytes,
+            (None, Some(attempt)) => {
+                let message = format!(
+                    "there is no log of try {attempt} of step {name}: kept are those of tries that \
+                     were followed by another, until the step runs anew"
+                );
+                return Err(Failure::Failed(anyhow::anyhow!(message)));
+            }
+            (None, None) => {
                 let message = format!("step {name} has never run; there is no log of it");
                 return Err(Failure::Failed(anyhow::anyhow!(message)));
             }
@@ -38,6 +52,30 @@ impl Log {
         io::stdout().lock().write_all(&bytes)?;
         Ok(SUCCESS)
     }
+}
+
+/// The log of a try that failed and was followed by another.
+fn of_try(
+    opened: &Opened,
+    step: &str,
+    selected: &BTreeSet<StepId>,
+    attempt: u32,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let Opened { plan, store, project } = opened;
+    let previews = preview(plan, store, &project.root, selected, &BTreeSet::new());
+    let key = match previews.last() {
+        Some((_, Preview::Runs { fingerprint, .. })) => Some(fingerprint.key()),
+        Some((_, Preview::Fresh(manifest))) => Some(manifest.key),
+        _ => {
+            let last = store.latest(&plan.pipeline.name, step).context("cannot read the store")?;
+            last.map(|manifest| manifest.key)
+        }
+    };
+    let path = key.and_then(|key| store.log_of_try(&key, attempt));
+    let read = |path: std::path::PathBuf| {
+        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(path.map(read).transpose()?)
 }
 
 /// The log that is worth showing; none when the step never ran.

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
-use pipe::executor::{self, Options};
+use pipe::executor::{self, Options, Unavailable};
 use pipe::history::{Begun, History, Journal};
+use pipe::pools::{self, Machine};
 use pipe::remote::Remote;
 use pipe::sandbox::Mode;
 use pipe::{SharedAt, StepId};
@@ -106,10 +107,12 @@ impl Run {
         let selected = opened.select(&self.steps)?;
         let forced = self.forced(opened, &selected)?;
         let lock = self.locked.then(|| super::lock::hold(opened, &selected)).transpose()?;
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobs = self.jobs.map_or(cores, NonZeroUsize::get);
         if self.dry_run {
+            pools::check(&opened.plan, &selected, Machine::look(cores), jobs)?;
             return super::plan::print(opened, &selected, &forced);
         }
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         let goals = goals(opened, &selected);
         let mut observer = report::observer(self.json, global, &self.target, goals);
         let shared = opened.plan.pipeline.shared.as_ref();
@@ -119,7 +122,7 @@ impl Run {
             root: &opened.project.root,
             selected,
             forced,
-            jobs: self.jobs.map_or(cores, NonZeroUsize::get),
+            jobs,
             cores,
             device: self.device,
             keep_going: self.keep_going,
@@ -143,7 +146,8 @@ impl Run {
         match result {
             Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
             Ok(summary) => Ok(if summary.failed > 0 { FAILED } else { SUCCESS }),
-            Err(error) => {
+            Err(Unavailable::TooLarge(problems)) => Err(problems.into()),
+            Err(error @ Unavailable::Missing(_)) => {
                 complain(&error.to_string());
                 Ok(USAGE)
             }

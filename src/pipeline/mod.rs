@@ -18,6 +18,7 @@ mod outcomes;
 mod parameters;
 mod params;
 mod placement;
+mod policy;
 mod read;
 #[cfg(test)]
 mod sample;
@@ -40,6 +41,7 @@ use stages::{DynStage, Kind, Read};
 
 use crate::environment::Environment;
 use crate::placement::Placement;
+use crate::policy::Policy;
 use crate::problem::{Place, Problems};
 use crate::sandbox::Sandbox;
 use findings::Findings;
@@ -58,6 +60,8 @@ pub struct Pipeline {
     pub steps: Vec<Step>,
     /// Where its results are shared; no part of any key.
     pub shared: Option<SharedAt>,
+    /// How much there is of each pool that the file names; of memory, bytes. No part of any key.
+    pub pools: BTreeMap<String, u64>,
 }
 
 /// One stage of a pipeline: a kind, its parameters, its inputs.
@@ -78,6 +82,8 @@ pub struct Step {
     pub environment: Environment,
     /// Where it runs; no part of the key.
     pub placement: Placement,
+    /// How it is run; no part of the key.
+    pub policy: Policy,
     /// Each mention of another step, as input or inside a [`stages::Source`].
     pub needs: Vec<Need>,
 }
@@ -174,13 +180,14 @@ impl Pipeline {
         }
         params::resolve(&mut pipeline, &mut findings);
         let shared = shared::take_remote(&mut pipeline, &mut findings);
-        let steps = step::read_steps(pipeline, around, &mut schemas, &mut findings);
+        let pools = policy::read_pools(&pipeline, &mut findings);
+        let steps = step::read_steps(pipeline, &pools, around, &mut schemas, &mut findings);
         for problem in crate::plan::loops_of(&steps) {
             findings.add_placed(problem);
         }
         findings.finish()?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, path: path.to_owned(), steps, shared })
+        Ok(Self { name, path: path.to_owned(), steps, shared, pools })
     }
 }
 

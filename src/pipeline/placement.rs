@@ -3,6 +3,7 @@
 use super::findings::Findings;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use crate::placement::Placement;
+use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::sandbox::{Mode, Sandbox};
 use crate::slurm::Order;
@@ -32,14 +33,18 @@ const OURS: [&str; 15] = [
 ];
 
 /// Reads an `executor`. `default` is that of the pipeline; what it asks of Slurm holds wherever a
-/// step asks nothing else.
+/// step asks nothing else, with its `policy` or here.
 pub(super) fn read_placement(
     entry: Option<&Entry>,
     default: &Placement,
+    policy: &Policy,
     findings: &mut Findings,
 ) -> Placement {
-    let Some(entry) = entry else { return default.clone() };
-    let order = default.slurm().cloned().unwrap_or_default();
+    let mut order = default.slurm().cloned().unwrap_or_default();
+    policy.order(&mut order);
+    let Some(entry) = entry else {
+        return if default.is_here() { Placement::Here } else { Placement::Slurm(order) };
+    };
     match &entry.node.value {
         Value::Faulty => Placement::Here,
         Value::String(word) if word == SLURM => Placement::Slurm(order),

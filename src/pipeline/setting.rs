@@ -104,8 +104,8 @@ pub(super) fn known_parameters(params: &Table, below: &Table, findings: &mut Fin
 /// Checks that a setting changes something that is there: a step, or a parameter of `[params]`.
 fn known(layer: &Table, below: &Table, help: &str, findings: &mut Findings) -> bool {
     let Some((top, entry)) = layer.iter().next() else { return false };
-    // Where steps run may be said here alone; what it says is read like the file's.
-    if top == "executor" {
+    // Where and how steps run may be said here alone; what it says is read like the file's.
+    if matches!(top.as_str(), "executor" | "pools") {
         return true;
     }
     let named = entry.node.as_table().and_then(|table| table.iter().next());
@@ -130,7 +130,7 @@ fn known(layer: &Table, below: &Table, help: &str, findings: &mut Findings) -> b
             false
         }
         _ => {
-            let near = did_you_mean(word, ["stage", "params", "executor"]);
+            let near = did_you_mean(word, ["stage", "params", "pools", "executor"]);
             let message = format!("{} cannot be set{near}", quoted(word));
             findings.add(&entry.key, Problem::new(message).help(help));
             false

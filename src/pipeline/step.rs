@@ -11,9 +11,12 @@ use super::template::is_plain;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use super::validate::validate;
 use super::wiring::Steps;
-use super::{Need, Step, Surroundings, confinement, environment, inputs, parameters, placement};
+use super::{
+    Need, Step, Surroundings, confinement, environment, inputs, parameters, placement, policy,
+};
 use crate::environment::Environment;
 use crate::placement::Placement;
+use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::sandbox::{CONFINED, Sandbox};
 use crate::suggest::{did_you_mean, quoted};
@@ -21,6 +24,7 @@ use crate::suggest::{did_you_mean, quoted};
 /// Reads every step of a merged pipeline, in file order; those at fault are left out.
 pub(super) fn read_steps(
     mut pipeline: Table,
+    pools: &policy::Pools,
     around: &Surroundings<'_>,
     schemas: &mut Schemas,
     findings: &mut Findings,
@@ -30,8 +34,9 @@ pub(super) fn read_steps(
     let made = read_instances(&mut pipeline, &mut room, findings);
     let steps = Steps::of(&pipeline, &made, around.kinds);
     let executor = pipeline.get("executor");
-    let placement = placement::read_placement(executor, &Placement::Here, findings);
-    let mut reading = Reading { steps: &steps, around, placement, schemas, room };
+    let placement =
+        placement::read_placement(executor, &Placement::Here, &Policy::default(), findings);
+    let mut reading = Reading { steps: &steps, around, placement, pools, schemas, room };
     let mut read = Vec::new();
     for (name, entry) in stage_entries(&pipeline) {
         if let Some(problem) = name_problem(name) {
@@ -75,13 +80,13 @@ fn read_instances(
 
 /// Checks the keys at the top of a pipeline; those that have been used up are not there any more.
 fn check_top(pipeline: &Table, findings: &mut Findings) {
-    let read = |name: &str| matches!(name, "stage" | "executor");
+    let read = |name: &str| matches!(name, "stage" | "executor" | "pools");
     for (name, entry) in in_order(pipeline).into_iter().filter(|(name, _)| !read(name)) {
-        const KEYS: [&str; 7] =
-            ["stage", "params", "remote", "executor", "extends", "include", "params-files"];
+        const KEYS: [&str; 8] =
+            ["stage", "params", "pools", "remote", "executor", "extends", "include", "params-files"];
         let near = did_you_mean(name, KEYS);
         let message = format!("unknown key {}{near}", quoted(name));
-        let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[remote]`, `executor`, \
+        let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[pools]`, `[remote]`, `executor`, \
                     `extends`, `include` and `params-files`";
         findings.add(&entry.key, Problem::new(message).help(help));
     }
@@ -137,6 +142,8 @@ struct Reading<'a> {
     around: &'a Surroundings<'a>,
     /// Where a step runs that does not say it.
     placement: Placement,
+    /// The pools that the file names.
+    pools: &'a policy::Pools,
     schemas: &'a mut Schemas,
     room: Room,
 }
@@ -187,8 +194,10 @@ impl Reading<'_> {
             true => own.remove("sandbox"),
             false => None,
         };
+        let policy = policy::take_policy(&mut own, self.pools, findings);
         let executor = own.remove("executor");
-        let placement = placement::read_placement(executor.as_ref(), &self.placement, findings);
+        let placement =
+            placement::read_placement(executor.as_ref(), &self.placement, &policy, findings);
         let sandbox = sandbox.map_or_else(Sandbox::default, |entry| {
             let sandbox = confinement::read_sandbox(&entry.node, around.root, findings);
             placement::check_sandbox(&placement, &sandbox, &entry, findings);
@@ -226,6 +235,7 @@ impl Reading<'_> {
             sandbox,
             environment,
             placement,
+            policy,
             needs,
         })
     }

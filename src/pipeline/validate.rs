@@ -4,6 +4,7 @@
 use serde_json::Value as Json;
 
 use super::findings::Findings;
+use super::policy::KEYS as POLICY;
 use super::tree::{Entry, Node, Table, Value, in_order};
 use crate::problem::Problem;
 use crate::schema::{Choice, Field, Schema, Shape};
@@ -11,8 +12,9 @@ use crate::source_map::Span;
 use crate::suggest::{did_you_mean, nearest, quoted};
 
 /// The keys of a step that are no parameters of its kind, those of `command` steps alone included last.
-const WORDS: [&str; 8] =
-    ["kind", "inputs", "matrix", "foreach", "sandbox", "tools", "inherit", "secrets"];
+const WORDS: [&str; 9] = [
+    "kind", "inputs", "matrix", "foreach", "executor", "sandbox", "tools", "inherit", "secrets",
+];
 
 /// What the comparison saw besides problems.
 #[derive(Default)]
@@ -225,8 +227,9 @@ impl Validation<'_> {
     fn unknown_key(&self, name: &str, fields: &[Field<'_>]) -> Problem {
         let names = || fields.iter().map(|field| field.name);
         // What a step has besides the parameters of its kind was taken out before.
-        let words = if self.path.is_empty() { &WORDS[..] } else { &[] };
-        let near = did_you_mean(name, names().chain(words.iter().copied()));
+        let words = WORDS.iter().chain(&POLICY).copied();
+        let words = words.take(if self.path.is_empty() { usize::MAX } else { 0 });
+        let near = did_you_mean(name, names().chain(words));
         let problem = Problem::new(format!("unknown key {}{near}", quoted(name)));
         let elsewhere =
             if near.is_empty() { find_below(self.top, name, &mut Vec::new()) } else { None };

@@ -1,25 +1,30 @@
 //! What may run next: the state of every step, and nothing else.
 
+mod queue;
+mod rank;
+mod rest;
 #[cfg(test)]
 mod trials;
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
+
+pub(crate) use queue::Use;
+
+use queue::Queue;
+use rank::{Rank, ranks};
 
 /// The position of a step in its pipeline.
 type Step = usize;
 
-/// How many steps may run at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much may happen at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// On this machine.
-    pub(crate) jobs: usize,
-    /// Of those that need the GPU, which count towards `jobs` as well.
-    pub(crate) gpu: usize,
-    /// Of those that run elsewhere, which count towards nothing else.
-    pub(crate) elsewhere: usize,
-    /// How many may be compared with the store at once.
+    /// How much there is of each pool.
+    pub(crate) pools: Vec<u64>,
+    /// How many steps may be compared with the store at once.
     pub(crate) checks: usize,
+    /// How many others may take of what a step lacks before its turn is kept for it.
+    pub(crate) patience: u32,
 }
 
 /// One step as the scheduler sees it.
@@ -29,10 +34,10 @@ pub(crate) struct Node {
     pub(crate) needs: Vec<Step>,
     /// Whether it was asked for, or something that was needs it.
     pub(crate) wanted: bool,
-    /// Whether it needs the GPU of this machine.
-    pub(crate) gpu: bool,
-    /// Whether it runs on another machine.
-    pub(crate) elsewhere: bool,
+    /// What it takes out of the pools while it runs.
+    pub(crate) uses: Vec<Use>,
+    /// How urgent it is.
+    pub(crate) priority: i64,
 }
 
 /// How a step ended.
@@ -55,7 +60,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Task {
     /// Find out whether the result of a step is there; answered by [`Scheduler::checked`].
     Check(Step),
-    /// Run a step; answered by [`Scheduler::finished`].
+    /// Run a step; answered by [`Scheduler::finished`] or [`Scheduler::paused`].
     Run(Step),
 }
 
@@ -73,33 +78,30 @@ enum State {
     Queued,
     /// Running.
     Running,
+    /// Its last try failed; it waits for the next one.
+    Paused,
     /// Over.
     Done(Outcome),
 }
 
 /// The state of every step of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scheduler {
     nodes: Vec<Node>,
     needed_by: Vec<Vec<Step>>,
-    /// How many steps the longest chain after a step has; long chains go first.
-    height: Vec<usize>,
+    ranks: Vec<Rank>,
     states: Vec<State>,
     ready: BTreeSet<Step>,
-    queued: BTreeSet<(Reverse<usize>, Step)>,
-    /// The same, of the steps that run elsewhere.
-    queued_elsewhere: BTreeSet<(Reverse<usize>, Step)>,
-    /// Those in [`State::Running`] on this machine.
+    /// Those in [`State::Queued`], and the pools.
+    queue: Queue,
+    /// Those in [`State::Running`].
     running: BTreeSet<Step>,
-    /// How many are in [`State::Running`] elsewhere.
-    running_elsewhere: usize,
-    /// How many of those need the GPU.
-    running_on_gpu: usize,
     /// How many are in [`State::Checking`].
     checking: usize,
+    /// How many may be.
+    checks: usize,
     /// How many wanted steps have not ended.
     unfinished: usize,
-    limits: Limits,
     keep_going: bool,
     /// Why nothing new is started.
     stopped: Option<Outcome>,
@@ -122,25 +124,18 @@ impl Scheduler {
         };
         let states: Vec<State> = nodes.iter().map(state).collect();
         let is_ready = |step: &Step| states[*step] == State::Ready;
+        let uses = nodes.iter().map(|node| node.uses.as_slice());
         Self {
-            height: heights(&nodes, &needed_by),
+            ranks: ranks(&nodes, &vec![1; nodes.len()]),
             ready: (0..nodes.len()).filter(is_ready).collect(),
-            queued: BTreeSet::new(),
-            queued_elsewhere: BTreeSet::new(),
+            queue: Queue::new(uses, limits.pools.into_iter(), limits.patience),
             running: BTreeSet::new(),
-            running_elsewhere: 0,
-            running_on_gpu: 0,
             checking: 0,
+            checks: limits.checks.max(1),
             unfinished: nodes.iter().filter(|node| node.wanted).count(),
             needed_by,
             states,
             nodes,
-            limits: Limits {
-                jobs: limits.jobs.max(1),
-                gpu: limits.gpu.max(1),
-                elsewhere: limits.elsewhere.max(1),
-                checks: limits.checks.max(1),
-            },
             keep_going,
             stopped: None,
             settled: Vec::new(),
@@ -149,31 +144,26 @@ impl Scheduler {
 
     /// Returns what can be done now, if anything; each task is given once.
     pub(crate) fn next(&mut self) -> Option<Task> {
-        if self.checking < self.limits.checks
+        if self.checking < self.checks
             && let Some(step) = self.ready.pop_first()
         {
             self.states[step] = State::Checking;
             self.checking += 1;
             return Some(Task::Check(step));
         }
-        if self.running_elsewhere < self.limits.elsewhere
-            && let Some((_, step)) = self.queued_elsewhere.pop_first()
-        {
-            self.states[step] = State::Running;
-            self.running_elsewhere += 1;
-            return Some(Task::Run(step));
+        let step = self.queue.pop()?;
+        self.states[step] = State::Running;
+        self.running.insert(step);
+        Some(Task::Run(step))
+    }
+
+    /// Learns how long each step will probably take, in any unit: of steps that could run now, the
+    /// one with the longest path after it goes first. Before, each counts the same.
+    pub(crate) fn learn(&mut self, weights: &[u64]) {
+        self.ranks = ranks(&self.nodes, weights);
+        for step in self.queue.clear() {
+            self.queue.push(step, self.ranks[step]);
         }
-        if self.running.len() >= self.limits.jobs {
-            return None;
-        }
-        let gpu_is_free = self.running_on_gpu < self.limits.gpu;
-        let may_run = |&&(_, step): &&(_, Step)| gpu_is_free || !self.nodes[step].gpu;
-        let &place = self.queued.iter().find(may_run)?;
-        self.queued.remove(&place);
-        self.states[place.1] = State::Running;
-        self.running.insert(place.1);
-        self.running_on_gpu += usize::from(self.nodes[place.1].gpu);
-        Some(Task::Run(place.1))
     }
 
     /// Takes the answer to [`Task::Check`].
@@ -183,12 +173,7 @@ impl Scheduler {
             (true, _) => self.finish(step, Outcome::Fresh),
             (false, None) => {
                 self.checking -= 1;
-                self.states[step] = State::Queued;
-                let queued = match self.nodes[step].elsewhere {
-                    true => &mut self.queued_elsewhere,
-                    false => &mut self.queued,
-                };
-                queued.insert((Reverse(self.height[step]), step));
+                self.enqueue(step);
             }
             (false, Some(outcome)) => self.settle(step, outcome),
         }
@@ -198,6 +183,27 @@ impl Scheduler {
     pub(crate) fn finished(&mut self, step: Step, outcome: Outcome) {
         debug_assert!(matches!(self.states[step], State::Running | State::Checking));
         self.finish(step, outcome);
+    }
+
+    /// Takes the answer to [`Task::Run`] of a step that is to be tried again; until
+    /// [`Scheduler::resume`] others may have its place. False when the run is being stopped: then the
+    /// step has to be finished.
+    pub(crate) fn paused(&mut self, step: Step) -> bool {
+        debug_assert_eq!(self.states[step], State::Running);
+        if self.stopped.is_some() {
+            return false;
+        }
+        self.running.remove(&step);
+        self.queue.release(step);
+        self.states[step] = State::Paused;
+        true
+    }
+
+    /// Lets a paused step wait for its turn; one that has been settled meanwhile stays so.
+    pub(crate) fn resume(&mut self, step: Step) {
+        if self.states[step] == State::Paused {
+            self.enqueue(step);
+        }
     }
 
     /// Starts nothing more; what runs is waited for.
@@ -216,24 +222,25 @@ impl Scheduler {
         self.unfinished == 0
     }
 
-    /// Changes how many steps that need the GPU may run at once.
-    pub(crate) fn limit_gpu(&mut self, limit: usize) {
-        self.limits.gpu = limit.max(1);
+    /// Changes how much there is of a pool.
+    pub(crate) fn limit(&mut self, pool: usize, capacity: u64) {
+        self.queue.limit(pool, capacity);
     }
 
-    /// How many steps that count run on this machine now or would if there were room, up to as many
-    /// as may run.
-    pub(crate) fn load(&self, counts: impl Fn(Step) -> bool) -> usize {
-        let queued = self.queued.iter().map(|&(_, step)| step);
-        let all = self.running.iter().copied().chain(queued);
-        all.filter(|&step| counts(step)).take(self.limits.jobs).count()
+    /// How many steps that count run now or would if there were room, up to `most`.
+    pub(crate) fn load(&self, most: usize, counts: impl Fn(Step) -> bool) -> usize {
+        let all = self.running.iter().copied().chain(self.queue.waiting());
+        all.filter(|&step| counts(step)).take(most).count()
+    }
+
+    fn enqueue(&mut self, step: Step) {
+        self.states[step] = State::Queued;
+        self.queue.push(step, self.ranks[step]);
     }
 
     fn finish(&mut self, step: Step, outcome: Outcome) {
         if self.running.remove(&step) {
-            self.running_on_gpu -= usize::from(self.nodes[step].gpu);
-        } else if self.states[step] == State::Running {
-            self.running_elsewhere -= 1;
+            self.queue.release(step);
         }
         self.end(step, outcome);
         match outcome {
@@ -278,13 +285,13 @@ impl Scheduler {
 
     fn settle_idle(&mut self, outcome: Outcome) {
         for step in 0..self.states.len() {
-            if matches!(self.states[step], State::Waiting(_) | State::Ready | State::Queued) {
+            let state = self.states[step];
+            if matches!(state, State::Waiting(_) | State::Ready | State::Queued | State::Paused) {
                 self.settle(step, outcome);
             }
         }
         self.ready.clear();
-        self.queued.clear();
-        self.queued_elsewhere.clear();
+        self.queue.clear();
     }
 
     fn settle(&mut self, step: Step, outcome: Outcome) {
@@ -297,22 +304,4 @@ impl Scheduler {
         self.states[step] = State::Done(outcome);
         self.unfinished -= 1;
     }
-}
-
-/// The number of steps on the longest chain after each step; no step counts more than once, and
-/// none calls another, so a chain may be of any length.
-fn heights(nodes: &[Node], needed_by: &[Vec<Step>]) -> Vec<usize> {
-    let mut after: Vec<usize> = needed_by.iter().map(Vec::len).collect();
-    let mut heights = vec![0; nodes.len()];
-    let mut known: Vec<Step> = (0..nodes.len()).filter(|&step| after[step] == 0).collect();
-    while let Some(step) = known.pop() {
-        for &needed in &nodes[step].needs {
-            heights[needed] = heights[needed].max(heights[step] + 1);
-            after[needed] -= 1;
-            if after[needed] == 0 {
-                known.push(needed);
-            }
-        }
-    }
-    heights
 }

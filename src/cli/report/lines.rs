@@ -1,7 +1,6 @@
 //! The lines that a run leaves behind, on a terminal as in a log.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use pipe::event::{Event, StepResult};
 
@@ -125,18 +124,41 @@ impl Lines {
                 let note = format!("{step} is being made by another run; waiting for it");
                 self.unless_quiet(vec![format!("  {} {note}", paint.dim("·"))])
             }
-            Event::Ran { step, why, result, unchanged, unrepeatable, seconds, .. } => {
+            Event::Ran {
+                step, why, result, unchanged, unrepeatable, seconds, attempts, ..
+            } => {
                 self.results.insert(step.clone(), result.clone());
-                let mut lines = self.ran(step, why, *unchanged, *seconds);
+                let mut lines = self.ran(step, why, *unchanged, *seconds, *attempts);
                 if *unrepeatable {
                     let note = "made other files than before from the same inputs and parameters";
                     lines.push(self.below(&paint.odd(note)));
                 }
                 self.unless_quiet(lines)
             }
-            Event::Failed { step, message, log_tail, log, seconds } => {
+            Event::Retrying { step, message, log_tail, log, seconds, attempt, attempts, pause } => {
+                let note = match *pause {
+                    0.0 => format!("try {attempt} of {attempts}, again at once"),
+                    pause => {
+                        format!(
+                            "try {attempt} of {attempts}, again in {}",
+                            quantity::seconds(pause)
+                        )
+                    }
+                };
+                let symbol = (paint.odd("!"), paint.odd("failed"));
+                let time = Some(*seconds).filter(|_| log.is_some());
+                let lines = self.failure(symbol, step, message, log_tail, time, &note);
+                self.unless_quiet(lines)
+            }
+            Event::Failed { step, message, log_tail, log, seconds, attempts } => {
                 self.failed.push(step.clone());
-                self.failure(step, message, log_tail, log.as_ref(), *seconds)
+                let note = match attempts {
+                    0 | 1 => String::new(),
+                    _ => format!("try {attempts} of {attempts}"),
+                };
+                let symbol = (paint.bad("✗"), paint.bad("failed"));
+                let time = Some(*seconds).filter(|_| log.is_some());
+                self.failure(symbol, step, message, log_tail, time, &note)
             }
             Event::Skipped { step, because } => {
                 let needs = format!("because {because} failed");
@@ -156,14 +178,15 @@ impl Lines {
                 };
                 vec![format!("  {} {note}", paint.odd("!"))]
             }
-            Event::End { fresh, fetched, ran, failed, skipped, cancelled, seconds } => {
+            Event::End { fresh, fetched, ran, failed, skipped, cancelled, retried, seconds } => {
                 let counts = [*failed, *ran, *fetched, *fresh, *skipped, *cancelled];
-                let lines = self.closing(counts, *seconds);
+                let lines = self.closing(counts, *retried, *seconds);
                 self.unless_quiet(lines)
             }
             Event::Started { .. }
             | Event::Queued { .. }
             | Event::Begun { .. }
+            | Event::Remaining { .. }
             | Event::Progress { .. }
             | Event::Measure { .. }
             | Event::Fetching { .. }
@@ -203,7 +226,14 @@ impl Lines {
         format!("    {:width$}  {text}", "", width = self.width)
     }
 
-    fn ran(&self, step: &str, why: &[String], unchanged: bool, seconds: f64) -> Vec<String> {
+    fn ran(
+        &self,
+        step: &str,
+        why: &[String],
+        unchanged: bool,
+        seconds: f64,
+        attempts: u32,
+    ) -> Vec<String> {
         let paint = self.paint;
         let mut line = self.step(&paint.good("✓"), step, &paint.good("ran"), Some(seconds));
         let shown = if self.verbose { why.len() } else { REASONS.min(why.len()) };
@@ -214,21 +244,28 @@ impl Lines {
         if unchanged && !why.iter().any(|reason| reason == "forced") {
             told.push_str("; same result as before");
         }
+        if attempts > 1 {
+            told.push_str(&format!("; try {attempts}"));
+        }
         line.push_str(&paint.dim(&format!("  {told}")));
         vec![line]
     }
 
     fn failure(
         &self,
+        (symbol, word): (String, String),
         step: &str,
         message: &str,
         log_tail: &[String],
-        log: Option<&PathBuf>,
-        seconds: f64,
+        time: Option<f64>,
+        note: &str,
     ) -> Vec<String> {
         let paint = self.paint;
-        let time = Some(seconds).filter(|_| log.is_some());
-        let mut lines = vec![self.step(&paint.bad("✗"), step, &paint.bad("failed"), time)];
+        let mut first = self.step(&symbol, step, &word, time);
+        if !note.is_empty() {
+            first.push_str(&paint.dim(&format!("  {note}")));
+        }
+        let mut lines = vec![first];
         lines.extend(message.lines().map(|line| format!("      {line}")));
         if !log_tail.is_empty() {
             lines.push(paint.dim("      the end of its log:"));
@@ -237,7 +274,7 @@ impl Lines {
         lines
     }
 
-    fn closing(&self, counts: [usize; 6], seconds: f64) -> Vec<String> {
+    fn closing(&self, counts: [usize; 6], retried: usize, seconds: f64) -> Vec<String> {
         let paint = self.paint;
         let [failed, ran, fetched, _, skipped, cancelled] = counts;
         let mut lines = vec![String::new()];
@@ -266,6 +303,13 @@ impl Lines {
             let parts = parts.join(", ");
             let parts = if up_to_date { paint.good(&parts) } else { paint.bad(&parts) };
             lines.push(format!("  {parts} in {time}"));
+        }
+        if retried > 0 {
+            let tries = if retried == 1 { "1 try".to_owned() } else { format!("{retried} tries") };
+            lines.push(format!(
+                "  {}",
+                paint.odd(&format!("{tries} failed and had another after it"))
+            ));
         }
         for goal in self.goals.iter().filter_map(|goal| self.results.get(goal)) {
             lines.push(format!("  result in {}/", paint.bold(&quantity::path(&goal.path))));

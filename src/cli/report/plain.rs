@@ -66,12 +66,14 @@ impl<W: Write> Observer for Plain<W> {
             self.write(&line);
         }
         match event {
-            Event::Started { step, resumes, .. } => {
+            Event::Started { step, resumes, attempt, .. } => {
                 let running = Running { told: Instant::now(), pace: Pace::default() };
                 self.running.insert(step.clone(), running);
                 if !self.lines.is_quiet() {
                     let again = if *resumes { ", going on where it stopped" } else { "" };
-                    let line = format!("    {}  started{again}", self.lines.padded(step));
+                    let which =
+                        if *attempt > 1 { format!(", try {attempt}") } else { String::new() };
+                    let line = format!("    {}  started{which}{again}", self.lines.padded(step));
                     self.write(&line);
                 }
             }

@@ -19,6 +19,15 @@ pub(crate) struct Terminal {
     screen: MultiProgress,
     lines: Lines,
     running: BTreeMap<String, Running>,
+    rest: Option<Rest>,
+}
+
+/// The last line: how long the rest of the run will take.
+struct Rest {
+    bar: ProgressBar,
+    told: Instant,
+    steps: usize,
+    seconds: f64,
 }
 
 struct Running {
@@ -34,14 +43,17 @@ struct Running {
 impl Terminal {
     /// Draws what `lines` and the running steps say.
     pub(crate) fn new(lines: Lines) -> Self {
-        Self { screen: MultiProgress::new(), lines, running: BTreeMap::new() }
+        Self { screen: MultiProgress::new(), lines, running: BTreeMap::new(), rest: None }
     }
 
     fn start(&mut self, step: &str, message: &'static str) {
         // What was being fetched may have to run after all.
         self.stop(step);
         let style = ProgressStyle::with_template("  {spinner:.cyan} {prefix}  {wide_msg}");
-        let bar = self.screen.add(ProgressBar::no_length());
+        let bar = match &self.rest {
+            Some(rest) => self.screen.insert_before(&rest.bar, ProgressBar::no_length()),
+            None => self.screen.add(ProgressBar::no_length()),
+        };
         bar.set_style(style.expect("the template is well formed").tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         bar.set_prefix(self.lines.padded(step));
         bar.set_message(message);
@@ -53,6 +65,16 @@ impl Terminal {
             place: None,
         };
         self.running.insert(step.to_owned(), running);
+    }
+
+    fn rest(&mut self, steps: usize, seconds: f64) {
+        let bar = self.rest.take().map(|rest| rest.bar).unwrap_or_else(|| {
+            let style = ProgressStyle::with_template("  {wide_msg}");
+            let bar = self.screen.add(ProgressBar::no_length());
+            bar.set_style(style.expect("the template is well formed"));
+            bar
+        });
+        self.rest = Some(Rest { bar, told: Instant::now(), steps, seconds });
     }
 
     fn stop(&mut self, step: &str) {
@@ -120,7 +142,17 @@ impl Observer for Terminal {
                     running.place = Some(format!("on {node}"));
                 }
             }
+            Event::Remaining { steps, seconds } if !self.lines.is_quiet() => {
+                self.rest(*steps, *seconds);
+            }
+            Event::End { .. } => {
+                if let Some(rest) = self.rest.take() {
+                    rest.bar.finish_and_clear();
+                    self.screen.remove(&rest.bar);
+                }
+            }
             Event::Fresh { step, .. }
+            | Event::Retrying { step, .. }
             | Event::Ran { step, .. }
             | Event::Failed { step, .. }
             | Event::Fetched { step, .. }
@@ -139,6 +171,12 @@ impl Observer for Terminal {
         for running in self.running.values() {
             running.bar.set_message(running.message(&self.lines));
             running.bar.tick();
+        }
+        if let Some(rest) = &self.rest {
+            let left = (rest.seconds - rest.told.elapsed().as_secs_f64()).max(0.0);
+            let left = quantity::whole_seconds(left.round());
+            let steps = quantity::count(rest.steps, "step");
+            rest.bar.set_message(self.lines.paint().dim(&format!("{steps}, about {left} left")));
         }
     }
 }

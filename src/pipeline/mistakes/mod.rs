@@ -3,6 +3,7 @@
 mod files;
 mod instances;
 mod placement;
+mod policy;
 mod values;
 mod wiring;
 

@@ -104,7 +104,7 @@ fn unknown_names() {
       |
     2 | [parms]
       |  ^^^^^
-      = help: a pipeline has `[stage.NAME]` tables, `[params]`, `[remote]`, `executor`, `extends`, `include` and `params-files`
+      = help: a pipeline has `[stage.NAME]` tables, `[params]`, `[pools]`, `[remote]`, `executor`, `extends`, `include` and `params-files`
 
     x.toml:8:9: unknown parameter `size`
       |
