@@ -28,8 +28,8 @@ use crate::{device, tensorboard};
 ///
 /// Each epoch sees the training images in a new random order, each changed anew by `augment`, in
 /// batches; the last images of the order that do not fill a batch wait for another epoch. Writes
-/// `best.safetensors` and `last.safetensors` (weights by torchvision's names, the head of the loss
-/// with them), `model.json` (all one must know to use them), `metrics.jsonl` (a line for each epoch)
+/// `best.safetensors` and `last.safetensors` (weights by the names of where the model is from, the
+/// head of the loss with them), `model.json` (all one must know to use them), `metrics.jsonl` (a line for each epoch)
 /// and `tensorboard/` (event files). A killed training goes on from its last checkpoint and ends
 /// with the very same bytes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
