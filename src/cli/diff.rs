@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::paint::Paint;
 use super::runs::{find, open, shell, when};
-use super::target::{Opened, Target};
+use super::target::{Opened, Overrides, Target};
 use super::{Failure, Global, SUCCESS, quantity};
 
 /// Tells what differs between two runs, or between a run and now
@@ -36,9 +36,8 @@ pub(crate) struct Diff {
     /// The newer side
     #[arg(value_name = "B")]
     b: Option<String>,
-    /// Change a value of the pipeline file; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    #[command(flatten)]
+    changes: Overrides,
     /// One line of JSON a step that differs
     #[arg(long)]
     json: bool,
@@ -95,14 +94,13 @@ impl Diff {
 
     /// What a run would do now, and the name of the pipeline.
     fn now(&self, global: &Global, file: &str) -> Result<(Told, String), Failure> {
-        let target = Target { file: PathBuf::from(file), settings: self.settings.clone() };
+        let target = Target { file: PathBuf::from(file), changes: self.changes.clone() };
         let opened = target.open(global)?;
         let selected = opened.select(&[])?;
         let Opened { plan, store, project } = &opened;
         let previews = preview(plan, store, &project.root, &selected, &BTreeSet::new());
         let side = Side::of_now(plan, &previews);
-        let settings = self.settings.iter().map(|setting| format!(" --set {setting}"));
-        let label = format!("now     {file}{}", settings.collect::<String>());
+        let label = format!("now     {file}{}", self.changes.shown());
         Ok((Told { side, label }, plan.pipeline.name.clone()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
@@ -90,6 +90,11 @@ impl Run {
     /// The pipeline file.
     pub(super) fn file(&self) -> &Path {
         &self.target.file
+    }
+
+    /// The files of parameters that the command line names.
+    pub(super) fn params(&self) -> Vec<PathBuf> {
+        self.target.changes.changes().params
     }
 
     /// Reads the pipeline and opens its store.

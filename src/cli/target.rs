@@ -16,11 +16,11 @@ pub(crate) struct Target {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    changes: Overrides,
+    pub(crate) changes: Overrides,
 }
 
 /// What is changed of a pipeline for this time.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Overrides {
     /// Take values of `[params]` from this TOML or JSON file; a later file wins
     #[arg(long, value_name = "FILE")]
@@ -34,6 +34,12 @@ pub(crate) struct Overrides {
 impl Overrides {
     pub(crate) fn changes(&self) -> Changes {
         Changes { params: self.params.clone(), settings: self.settings.clone() }
+    }
+
+    /// As they were written on the command line, each with a blank before it.
+    pub(crate) fn shown(&self) -> String {
+        let params = self.params.iter().map(|file| format!(" --params {}", file.display()));
+        params.chain(self.settings.iter().map(|setting| format!(" --set {setting}"))).collect()
     }
 }
 

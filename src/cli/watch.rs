@@ -91,9 +91,10 @@ impl Watch {
         }
     }
 
-    /// The pipeline file and those it is made of.
+    /// The pipeline file, those it is made of, and those that the command line puts over it.
     fn files(&self) -> impl Iterator<Item = PathBuf> {
-        Pipeline::files(self.run.file()).into_iter().map(|path| absolute(&path))
+        let made_of = Pipeline::files(self.run.file()).into_iter();
+        made_of.chain(self.run.params()).map(|path| absolute(&path))
     }
 }
 
