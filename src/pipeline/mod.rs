@@ -148,7 +148,7 @@ impl Pipeline {
     pub fn files(path: &Path) -> Vec<PathBuf> {
         let mut findings = Findings::default();
         // What is wrong with them is told when the pipeline is loaded.
-        read::read_chain(path, &mut findings).ok();
+        files::read_all(path, &mut findings).ok();
         let names = findings.sources.names().map(PathBuf::from);
         let others = names.filter(|name| name != path && name.is_file());
         std::iter::once(path.to_owned()).chain(others).collect()

@@ -82,8 +82,16 @@ fn read_instances(
 fn check_top(pipeline: &Table, findings: &mut Findings) {
     let read = |name: &str| matches!(name, "stage" | "executor" | "pools");
     for (name, entry) in in_order(pipeline).into_iter().filter(|(name, _)| !read(name)) {
-        const KEYS: [&str; 8] =
-            ["stage", "params", "pools", "remote", "executor", "extends", "include", "params-files"];
+        const KEYS: [&str; 8] = [
+            "stage",
+            "params",
+            "pools",
+            "remote",
+            "executor",
+            "extends",
+            "include",
+            "params-files",
+        ];
         let near = did_you_mean(name, KEYS);
         let message = format!("unknown key {}{near}", quoted(name));
         let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[pools]`, `[remote]`, `executor`, \
