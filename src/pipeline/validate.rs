@@ -12,9 +12,8 @@ use crate::source_map::Span;
 use crate::suggest::{did_you_mean, nearest, quoted};
 
 /// The keys of a step that are no parameters of its kind, those of `command` steps alone included last.
-const WORDS: [&str; 9] = [
-    "kind", "inputs", "matrix", "foreach", "executor", "sandbox", "tools", "inherit", "secrets",
-];
+const WORDS: [&str; 9] =
+    ["kind", "inputs", "matrix", "foreach", "executor", "sandbox", "tools", "inherit", "secrets"];
 
 /// What the comparison saw besides problems.
 #[derive(Default)]
