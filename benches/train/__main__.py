@@ -49,17 +49,12 @@ class Pipe:
         self.process.wait()
 
 
-def build(profile):
-    """Builds both programs and returns where they are: the bench, and pipe."""
-    found = {}
-    for target in (["-p", "stages", "--bench", "train"], ["-p", "pipe", "--bin", "pipe"]):
-        command = ["cargo", "build", "--profile", profile, *target, "--message-format=json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        for line in done.stdout.splitlines():
-            message = json.loads(line)
-            if message.get("executable"):
-                found[message["target"]["name"]] = message["executable"]
-    return found["train"], found["pipe"]
+def build(profile, *target):
+    """Builds a program and returns where it is."""
+    command = ["cargo", "build", "--profile", profile, *target, "--message-format=json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    return [one["executable"] for one in messages if one.get("executable")][-1]
 
 
 def timed(work):
@@ -139,7 +134,7 @@ def report(options, results, rates, profiles, peak):
     yield "# Training on the CPU, beside PyTorch\n"
     yield (
         f"Made by `just bench-train` on {datetime.date.today()}: {processor()}, {os.cpu_count()} cores, "
-        f"{options.threads} threads on each side; PyTorch {torch.__version__}, torchvision "
+        f"{options.threads} thread{'s' * (options.threads > 1)} on each side; PyTorch {torch.__version__}, torchvision "
         f"{torchvision.__version__}, Python {platform.python_version()}.\n"
     )
     yield (
@@ -154,12 +149,14 @@ def report(options, results, rates, profiles, peak):
         rows.append([WORKS[work], *cells, f"**{ratios[0]:.2f}x**, {ratios[1]:.2f}x"])
     head = ["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe is faster than the better by"]
     yield table(head, rows)
-    yield "Images per second without a network, wall time:\n"
+    if rates:
+        yield "Images per second without a network, wall time:\n"
     rows = [
         [what, f"{found['pipe']:.0f}", f"{found['torch']:.0f}", f"**{found['pipe'] / found['torch']:.2f}x**"]
         for what, found in rates.items()
     ]
-    yield table(["work", "pipe", "torchvision", "pipe is faster by"], rows)
+    if rates:
+        yield table(["work", "pipe", "torchvision", "pipe is faster by"], rows)
     flops, bytes_ = peak
     yield (
         f"## Where the time goes\n\nOne step of pipe's, by operator. The roofline: PyTorch's product of two "
@@ -195,7 +192,7 @@ def main():
     parser.add_argument("--only", nargs="*", help="works whose names start so")
     options = parser.parse_args()
 
-    bench, program = build(options.profile)
+    bench = build(options.profile, "-p", "stages", "--bench", "train")
     torch.set_num_threads(options.threads)
     wanted = lambda name: not options.only or any(name.startswith(one) for one in options.only)
     pipe = Pipe(bench, options.threads)
@@ -207,6 +204,7 @@ def main():
     for what, measure in data.RATES.items():
         if wanted(what):
             print(f"{what} ...", file=sys.stderr)
+            program = lambda: build(options.profile, "-p", "pipe", "--bin", "pipe")
             rates[what] = measure(pipe, program, options.threads)
     peak = roofline()
     pipe.close()

@@ -67,7 +67,7 @@ def photographs(folder):
 
 def preprocess(_, program, threads):
     """Decodes and resizes; pipe's figure includes starting, hashing and storing the result."""
-    taken = {"pipe": [], "torch": []}
+    taken, program = {"pipe": [], "torch": []}, program()
     with tempfile.TemporaryDirectory() as root:
         root = Path(root)
         photographs(root / "faces")
