@@ -224,7 +224,7 @@ fn make_and_use(root: &std::path::Path, seed: u64, rounds: u64) {
                 Lookup::Damaged { paths } => panic!("{paths:?}"),
             };
             let tree = store.tree(&made).unwrap();
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 store.set_latest("p", &name, &made).unwrap();
             }
             used.push((tree, owned(&files)));
