@@ -139,7 +139,7 @@ pub(crate) fn shown(pool: &str, amount: u64) -> String {
         return amount.to_string();
     }
     match UNITS.iter().find(|(_, unit)| amount >= *unit) {
-        Some((name, unit)) if amount % unit == 0 => format!("{} {name}", amount / unit),
+        Some((name, unit)) if amount.is_multiple_of(*unit) => format!("{} {name}", amount / unit),
         Some((name, unit)) => format!("{:.1} {name}", amount as f64 / *unit as f64),
         None => format!("{amount} B"),
     }

@@ -379,7 +379,7 @@ fn a_hundred_thousand_steps_are_no_burden() {
         let node = |step: usize| Node {
             needs: needed(step).into_iter().collect(),
             wanted: true,
-            uses: vec![(0, 1), (1, u64::from(step % 3 == 0))],
+            uses: vec![(0, 1), (1, u64::from(step.is_multiple_of(3)))],
             priority: 0,
         };
         let limits = Limits { pools: vec![4, 1], checks: 8, patience: 8 };
