@@ -19,7 +19,23 @@ fn flaky(fails: u32, keys: &str) -> Project {
 #[test]
 fn a_step_is_tried_again_and_goes_on_from_what_it_saved() {
     let project = flaky(2, "retry = { times = 3, delay = \"10ms\", factor = 1.5 }");
-    insta::assert_snapshot!(project.pipe(&["run", "p.toml"]), @"");
+    insta::assert_snapshot!(project.pipe(&["run", "p.toml"]), @r#"
+    exit code 0
+        flaky  started
+      ! flaky  failed [TIME] s  try 1 of 4, again in [TIME] s
+          `sh` failed with exit status 7; its last output:
+            this is try 1
+        flaky  started, try 2, going on where it stopped
+      ! flaky  failed [TIME] s  try 2 of 4, again in [TIME] s
+          `sh` failed with exit status 7; its last output:
+            this is try 2
+        flaky  started, try 3, going on where it stopped
+      ✓ flaky  ran [TIME] s  never run; try 3
+
+      1 ran in [TIME] s
+      2 tries failed and had another after
+      result in .pipe/latest/p/flaky/
+    "#);
     assert_eq!(project.read(".pipe/latest/p/flaky/tries"), "x\nx\nx\n");
     for (number, said) in [("1", "this is try 1"), ("2", "this is try 2")] {
         let log = project.pipe(&["log", "p.toml", "flaky", "--try", number]);
@@ -38,7 +54,21 @@ fn a_step_is_tried_again_and_goes_on_from_what_it_saved() {
 #[test]
 fn tries_come_to_an_end() {
     let project = flaky(9, "retry = { times = 1, delay = \"0s\" }");
-    insta::assert_snapshot!(project.pipe(&["run", "p.toml"]), @"");
+    insta::assert_snapshot!(project.pipe(&["run", "p.toml"]), @r#"
+    exit code 1
+        flaky  started
+      ! flaky  failed [TIME] s  try 1 of 2, again at once
+          `sh` failed with exit status 7; its last output:
+            this is try 1
+        flaky  started, try 2, going on where it stopped
+      ✗ flaky  failed [TIME] s  try 2 of 2
+          `sh` failed with exit status 7; its last output:
+            this is try 2
+
+      1 failed in [TIME] s
+      1 try failed and had another after
+      whole log: pipe log p.toml flaky
+    "#);
     let events = project.pipe(&["run", "p.toml", "--json"]).stdout;
     let retrying = events.lines().filter(|line| line.contains("\"event\":\"retrying\""));
     assert_eq!(retrying.count(), 1, "{events}");
@@ -69,7 +99,10 @@ fn a_step_that_takes_too_long_is_ended_with_all_it_started() {
     let step = "[stage.slow]\nkind = \"command\"\ntimeout = \"300ms\"\noutputs = [\"x\"]\n\
                 run = [\"sh\", \"-c\", \"echo begins; sleep 61 & sleep 62; touch {out}/x\"]\n";
     project.write("p.toml", step);
-    insta::assert_snapshot!(project.pipe(&["run", "p.toml"]), @"");
+    let shown = project.pipe(&["run", "p.toml"]);
+    assert_eq!(shown.code, Some(1), "{shown}");
+    let said = "took longer than its timeout of 300ms and was ended";
+    assert!(shown.stderr.contains(said) && shown.stderr.contains("INFO begins"), "{shown}");
     project.wait_until_quiet();
     // What it saved before is there for the next try.
     let saves = "[ -e {scratch}/x ] || { touch {scratch}/x; sleep 61; }";
@@ -88,8 +121,9 @@ fn marking(count: usize, keys: impl Fn(usize) -> String, rest: &str) -> Project 
     let root = project.root().display().to_string();
     let mut text = rest.to_owned();
     for step in 0..count {
-        let script =
-            format!("echo + >> {root}/marks; sleep 0.05; echo - >> {root}/marks; touch {{out}}/x");
+        let script = format!(
+            "echo + >> {root}/marks; sleep 0.05; echo - >> {root}/marks; echo s{step} > {{out}}/x"
+        );
         let keys = keys(step);
         text.push_str(&format!(
             "[stage.s{step}]\nkind = \"command\"\n{keys}\nrun = [\"sh\", \"-c\", {script:?}]\noutputs = [\"x\"]\n"
@@ -147,6 +181,6 @@ fn the_urgent_and_then_the_longest_path_go_first() {
     let slow = format!("{before}[stage.s1]{}", after.replacen("sleep 0.05", "sleep 0.4", 1));
     project.write("p.toml", &slow);
     assert_eq!(project.ran(), ["s1"]);
-    project.write("p.toml", &slow.replace("touch", "echo new >"));
+    project.write("p.toml", &slow.replace("echo s", "echo new s"));
     assert_eq!(project.ran(), ["s1", "s0", "s2"]);
 }

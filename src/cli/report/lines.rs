@@ -306,10 +306,8 @@ impl Lines {
         }
         if retried > 0 {
             let tries = if retried == 1 { "1 try".to_owned() } else { format!("{retried} tries") };
-            lines.push(format!(
-                "  {}",
-                paint.odd(&format!("{tries} failed and had another after it"))
-            ));
+            lines
+                .push(format!("  {}", paint.odd(&format!("{tries} failed and had another after"))));
         }
         for goal in self.goals.iter().filter_map(|goal| self.results.get(goal)) {
             lines.push(format!("  result in {}/", paint.bold(&quantity::path(&goal.path))));
