@@ -191,6 +191,15 @@ pub enum Event {
         /// Why.
         message: String,
     },
+    /// A result was made a second time and compared.
+    Repeated {
+        /// The step.
+        step: String,
+        /// Whether every byte is the same.
+        same: bool,
+        /// What is not, a line each.
+        differences: Vec<String>,
+    },
     /// A push or a pull is over; always last.
     Shared {
         /// The remote.

@@ -27,6 +27,7 @@ mod problem;
 mod process;
 mod reason;
 pub mod remote;
+pub mod repeat;
 pub mod sandbox;
 mod scheduler;
 pub mod schema;

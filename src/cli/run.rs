@@ -66,6 +66,10 @@ pub(crate) struct Run {
     /// Send results to the remote after the run [default: as `push` of `[remote]` says, or not]
     #[arg(long, conflicts_with = "dry_run")]
     push: bool,
+    /// Make the results of the steps named (all, without any) a second time when all is up to date, and
+    /// compare the bytes; the store stays as it is
+    #[arg(long, conflicts_with = "dry_run")]
+    check: bool,
     /// Write events as JSON lines to standard output
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
@@ -77,6 +81,7 @@ Examples:
   pipe run pipelines/verify.toml train           the step train, and what it needs
   pipe run pipelines/verify.toml --force=train   train again, though it is fresh
   pipe run sweep.toml 'net@0.5-*'                some of the steps that a matrix makes
+  pipe run pipelines/verify.toml train --check   does train give the same bytes every time?
   pipe run pipelines/verify.toml --set stage.train.epochs=3 --dry-run";
 
 impl Run {
@@ -150,13 +155,38 @@ impl Run {
         }
         match result {
             Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
-            Ok(summary) => Ok(if summary.failed > 0 { FAILED } else { SUCCESS }),
+            Ok(summary) if summary.failed > 0 => Ok(FAILED),
+            Ok(_) if self.check => self.repeat(global, opened, options),
+            Ok(_) => Ok(SUCCESS),
             Err(Unavailable::TooLarge(problems)) => Err(problems.into()),
             Err(error @ Unavailable::Missing(_)) => {
                 complain(&error.to_string());
                 Ok(USAGE)
             }
         }
+    }
+
+    /// Makes results again and compares them.
+    fn repeat(
+        &self,
+        global: &Global,
+        opened: &Opened,
+        mut options: Options<'_>,
+    ) -> Result<u8, Failure> {
+        let steps = match self.steps.is_empty() {
+            true => options.selected.clone(),
+            false => opened.plan.named(&self.steps)?,
+        };
+        let count = super::quantity::count(steps.len(), "result");
+        options.notices = vec![format!("making {count} again, to compare the bytes")];
+        let mut observer = report::observer(self.json, global, &self.target, Vec::new());
+        let Opened { plan, store, .. } = opened;
+        let (summary, others) = pipe::repeat::repeat(plan, store, options, &steps, &mut *observer)?;
+        Ok(match summary.interrupted {
+            true => INTERRUPTED,
+            false if summary.failed > 0 || others > 0 => FAILED,
+            false => SUCCESS,
+        })
     }
 
     fn forced(

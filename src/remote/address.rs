@@ -1,7 +1,7 @@
 //! Where a remote is, as a URL that holds no secret.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -67,6 +67,12 @@ impl Service {
 }
 
 impl Address {
+    /// The address of a directory, given by its absolute path; none for a relative one.
+    #[must_use]
+    pub fn of_directory(path: &Path) -> Option<Self> {
+        Some(Self { service: Service::Directory, url: Url::from_file_path(path).ok()? })
+    }
+
     pub(super) const fn service(&self) -> Service {
         self.service
     }

@@ -14,6 +14,7 @@ mod outputs;
 mod pipelines;
 mod project;
 mod reading;
+mod repeating;
 mod running;
 #[cfg(target_os = "linux")]
 mod sandbox;

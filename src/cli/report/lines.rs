@@ -97,6 +97,18 @@ impl Lines {
                 let there = paint.dim("there already");
                 self.unless_quiet(vec![self.step(&paint.dim("·"), step, &there, None)])
             }
+            Event::Repeated { step, same: true, .. } => self.unless_quiet(vec![self.step(
+                &paint.good("="),
+                step,
+                "the same bytes again",
+                None,
+            )]),
+            Event::Repeated { step, differences, .. } => {
+                let mut lines =
+                    vec![self.step(&paint.bad("✗"), step, &paint.bad("other bytes"), None)];
+                lines.extend(differences.iter().map(|line| format!("      {line}")));
+                lines
+            }
             Event::NotShared { step, message } => {
                 let mut lines =
                     vec![self.step(&paint.bad("✗"), step, &paint.bad("left out"), None)];

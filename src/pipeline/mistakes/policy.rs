@@ -96,5 +96,5 @@ fn amounts() {
         "21:1: the name of a pool is lower-case words joined by `-`, not `License`",
     );
     check("[pools]\ncpu = 0", "21:7: `pools.cpu` must be at least 1, or nothing could run");
-    check("pools = 2", "20:1: unknown key `pools`");
+    check("pools = 2", "20:1: unknown key `pools`, did you mean `tools`?");
 }
