@@ -168,11 +168,11 @@ mod tests {
         let images = Value::constant(images.contiguous().unwrap());
         let mut random = Random::new(0, "none", &[]);
         let expected = tensors(file, &format!("{case}/"));
-        let mut inference = |what: &str, within: f64| {
+        let mut inference = |what: &str| {
             let found = model.forward(&mut Tape::inference(), &images, &mut random).unwrap();
-            assert_close(&format!("{case}, {what}"), found.tensor(), &expected[what], within);
+            assert_close(&format!("{case}, {what}"), found.tensor(), &expected[what], 1e-4);
         };
-        inference("before", 1e-4);
+        inference("before");
         let mut tape = Tape::training();
         let output = model.forward(&mut tape, &images, &mut Random::new(0, "none", &[])).unwrap();
         assert_close("in training", output.tensor(), &expected["training"], 1e-4);
@@ -207,8 +207,7 @@ mod tests {
             assert_close(&format!("{case}, gradient of {name}"), &figures, &expected, tolerance);
         }
         optimizer.step(&gradients, 0.01).unwrap();
-        // a hundredth of each gradient has gone into the weights
-        inference("after", (0.01 * tolerance).max(1e-4));
+        inference("after");
         for (name, tensor) in weights.tensors() {
             if name.ends_with("num_batches_tracked") {
                 assert_eq!(tensor.to_scalar::<i64>().unwrap(), 1, "{name}");
@@ -221,9 +220,8 @@ mod tests {
         let file = "resnet.safetensors";
         check_golden(file, "18", "resnet = { width = 8 }", [64, 69], 1e-4);
         let small = "resnet = { depth = 50, width = 8, stem = \"small\", embedding = 12 }";
-        // A change of the images by 1e-6 changes PyTorch's own gradients, in f64, by up to 0.16 here: numbers
-        // cross 0 on a way of fifty layers, and a batch norm over four rows is badly conditioned.
-        check_golden(file, "50-small-embedding", small, [16, 21], 0.2);
+        // PyTorch's own f32 is off by 7e-5 here: a batch norm over four rows is badly conditioned.
+        check_golden(file, "50-small-embedding", small, [16, 21], 4e-4);
     }
 
     #[test]

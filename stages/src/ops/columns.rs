@@ -10,29 +10,9 @@ use super::value::Array;
 /// Numbers that one task takes, in whole rows; fixed, so that nothing depends on the threads.
 const CHUNK: usize = 16 * 1024;
 
-/// A loop over rows is as long as this, where there are enough: short rows are taken several at once.
-const LONG: usize = 256;
-
-/// Repeats the numbers that belong to the columns, so that loops over them are long.
-pub(super) fn widened(numbers: &[f32]) -> Vec<f32> {
-    numbers.repeat((LONG / numbers.len().max(1)).max(1))
-}
-
-/// Adds the sums of several rows at once to those of one.
-pub(super) fn narrowed(mut sums: Vec<f32>, columns: usize) -> Vec<f32> {
-    let (narrow, rest) = sums.split_at_mut(columns);
-    for more in rest.chunks_exact(columns) {
-        for (sum, more) in narrow.iter_mut().zip(more) {
-            *sum += more;
-        }
-    }
-    sums.truncate(columns);
-    sums
-}
-
 vectorized! {
     fn add_rows(sums: &mut [f32], x: &[f32]) {
-        for row in x.chunks(sums.len()) {
+        for row in x.chunks_exact(sums.len()) {
             for (sum, x) in sums.iter_mut().zip(row) {
                 *sum += x;
             }
@@ -47,9 +27,9 @@ pub(super) fn sums(x: &[f32], columns: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = x
         .par_chunks(chunk)
         .map(|x| {
-            let mut sums = widened(&vec![0.0; columns]);
+            let mut sums = vec![0.0; columns];
             add_rows(&mut sums, x);
-            narrowed(sums, columns)
+            sums
         })
         .collect();
     add_parts(&parts, columns)

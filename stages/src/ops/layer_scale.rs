@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::columns::{add_parts, narrowed, widened};
+use super::columns::add_parts;
 use super::floats::Floats;
 use super::instructions::vectorized;
 use super::profile::Work;
@@ -53,7 +53,7 @@ pub(crate) fn scaled_sum(
     let (nodes, scale) = ((straight.node, branch.node), scale.clone());
     match (straight.array(), branch.array()) {
         (Array::Host(straight), Array::Host(branch)) => {
-            let factors = read(&scale.variable, widened)?;
+            let factors = read(&scale.variable, <[f32]>::to_vec)?;
             let image = branch.floats.len() / images;
             let mut y = Floats::stale(branch.floats.len());
             y.par_chunks_mut(image)
@@ -74,9 +74,9 @@ pub(crate) fn scaled_sum(
                     .zip(gradient.floats.par_chunks(image).zip(branch.floats.par_chunks(image)))
                     .zip(&keep)
                     .map(|((back, (gradient, branch)), &keep)| {
-                        let mut sums = vec![0.0; factors.len()];
+                        let mut sums = vec![0.0; channels];
                         scale_back(back, gradient, branch, (&factors, &mut sums), keep);
-                        narrowed(sums, channels)
+                        sums
                     })
                     .collect();
                 let sums = add_parts(&parts, channels);
@@ -113,9 +113,9 @@ vectorized! {
     fn add(y: &mut [f32], straight: &[f32], branch: &[f32], factors: &[f32], keep: f32) {
         let channels = factors.len();
         for ((y, straight), branch) in y
-            .chunks_mut(channels)
-            .zip(straight.chunks(channels))
-            .zip(branch.chunks(channels))
+            .chunks_exact_mut(channels)
+            .zip(straight.chunks_exact(channels))
+            .zip(branch.chunks_exact(channels))
         {
             for (((y, straight), branch), factor) in
                 y.iter_mut().zip(straight).zip(branch).zip(factors)
@@ -138,9 +138,9 @@ vectorized! {
         let channels = factors.len();
         let sums = &mut sums[..channels];
         for ((back, gradient), branch) in back
-            .chunks_mut(channels)
-            .zip(gradient.chunks(channels))
-            .zip(branch.chunks(channels))
+            .chunks_exact_mut(channels)
+            .zip(gradient.chunks_exact(channels))
+            .zip(branch.chunks_exact(channels))
         {
             for ((((back, gradient), branch), factor), sum) in
                 back.iter_mut().zip(gradient).zip(branch).zip(factors).zip(sums.iter_mut())

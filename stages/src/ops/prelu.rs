@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::columns::{add_parts, narrowed, widened};
+use super::columns::add_parts;
 use super::floats::Floats;
 use super::instructions::vectorized;
 use super::profile::Work;
@@ -31,7 +31,7 @@ pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Val
     let (node, slope) = (x.node, slope.clone());
     match x.array() {
         Array::Host(x) => {
-            let slopes = read(&slope.variable, widened)?;
+            let slopes = read(&slope.variable, <[f32]>::to_vec)?;
             let chunk = (CHUNK / channels).max(1) * channels;
             let mut y = Floats::stale(x.floats.len());
             y.par_chunks_mut(chunk)
@@ -48,9 +48,9 @@ pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Val
                     .par_chunks_mut(chunk)
                     .zip(x.floats.par_chunks(chunk))
                     .map(|(gradient, x)| {
-                        let mut sums = vec![0.0; slopes.len()];
+                        let mut sums = vec![0.0; channels];
                         back(gradient, x, &slopes, &mut sums);
-                        narrowed(sums, channels)
+                        sums
                     })
                     .collect();
                 let sums = add_parts(&parts, channels);
@@ -79,7 +79,7 @@ pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Val
 vectorized! {
     fn bend(y: &mut [f32], x: &[f32], slopes: &[f32]) {
         let channels = slopes.len();
-        for (y, x) in y.chunks_mut(channels).zip(x.chunks(channels)) {
+        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
             for ((y, &x), slope) in y.iter_mut().zip(x).zip(slopes) {
                 *y = if x > 0.0 { x } else { x * slope };
             }
@@ -91,7 +91,7 @@ vectorized! {
     fn back(gradient: &mut [f32], x: &[f32], slopes: &[f32], sums: &mut [f32]) {
         let channels = slopes.len();
         let sums = &mut sums[..channels];
-        for (gradient, x) in gradient.chunks_mut(channels).zip(x.chunks(channels)) {
+        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
             for (((gradient, &x), slope), sum) in
                 gradient.iter_mut().zip(x).zip(slopes).zip(sums.iter_mut())
             {

@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use super::Statistics;
-use crate::ops::columns::{narrowed, widened};
 use crate::ops::floats::Floats;
 use crate::ops::instructions::vectorized;
 use crate::ops::rectifier::Rectifier;
@@ -11,8 +10,7 @@ use crate::ops::rectifier::Rectifier;
 /// Numbers that one task takes: they stay in the L1 or L2 cache between its passes.
 const CHUNK: usize = 16 * 1024;
 
-/// A normalization as a map x · scale + shift of each channel; all but `inverse` is repeated for several
-/// pixels.
+/// A normalization as a map x · scale + shift of each channel.
 pub(super) struct Map {
     mean: Vec<f32>,
     /// 1 / √(variance + eps).
@@ -36,18 +34,17 @@ impl Map {
             .map(|&variance| (1.0 / (f64::from(variance) + eps).sqrt()) as f32)
             .collect();
         let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(w, i)| w * i).collect();
-        let shift: Vec<f32> = bias
+        let shift = bias
             .iter()
             .zip(&mean)
             .zip(&scale)
             .map(|((b, m), s)| (f64::from(*b) - f64::from(*m) * f64::from(*s)) as f32)
             .collect();
-        let [mean, scale, shift] = [mean, scale, shift].map(|numbers| widened(&numbers));
         Self { mean, inverse, scale, shift }
     }
 
     pub(super) fn channels(&self) -> usize {
-        self.inverse.len()
+        self.mean.len()
     }
 }
 
@@ -59,7 +56,7 @@ fn chunk(channels: usize) -> usize {
 vectorized! {
     fn add_pixels(sums: &mut [f32], x: &[f32]) {
         let channels = sums.len();
-        for x in x.chunks(channels) {
+        for x in x.chunks_exact(channels) {
             for (sum, x) in sums.iter_mut().zip(x) {
                 *sum += x;
             }
@@ -71,7 +68,7 @@ vectorized! {
     fn add_squares(sums: &mut [f32], x: &[f32], mean: &[f32]) {
         let channels = sums.len();
         let mean = &mean[..channels];
-        for x in x.chunks(channels) {
+        for x in x.chunks_exact(channels) {
             for ((sum, x), mean) in sums.iter_mut().zip(x).zip(mean) {
                 *sum += (x - mean) * (x - mean);
             }
@@ -86,14 +83,12 @@ pub(super) fn statistics(x: &[f32], channels: usize) -> Statistics {
         .par_chunks(chunk(channels))
         .map(|x| {
             let count = x.len() / channels;
-            let mut mean = widened(&vec![0.0; channels]);
+            let mut mean = vec![0.0; channels];
             add_pixels(&mut mean, x);
-            let mut mean = narrowed(mean, channels);
             mean.iter_mut().for_each(|sum| *sum /= count as f32);
-            let wide = widened(&mean);
-            let mut squares = vec![0.0; wide.len()];
-            add_squares(&mut squares, x, &wide);
-            (count, mean, narrowed(squares, channels))
+            let mut squares = vec![0.0; channels];
+            add_squares(&mut squares, x, &mean);
+            (count, mean, squares)
         })
         .collect();
     let mut mean = vec![0_f64; channels];
@@ -121,7 +116,7 @@ vectorized! {
         let [lowest, highest] = limits;
         let channels = scale.len();
         let shift = &shift[..channels];
-        for (y, x) in y.chunks_mut(channels).zip(x.chunks(channels)) {
+        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                 let mapped = x * scale + shift;
                 let mapped = if mapped < lowest { lowest } else { mapped };
@@ -139,9 +134,9 @@ vectorized! {
         let channels = scale.len();
         let shift = &shift[..channels];
         for ((y, x), residual) in y
-            .chunks_mut(channels)
-            .zip(x.chunks(channels))
-            .zip(residual.chunks(channels))
+            .chunks_exact_mut(channels)
+            .zip(x.chunks_exact(channels))
+            .zip(residual.chunks_exact(channels))
         {
             for ((((y, x), r), scale), shift) in
                 y.iter_mut().zip(x).zip(residual).zip(scale).zip(shift)
@@ -186,11 +181,30 @@ vectorized! {
 }
 
 vectorized! {
+    fn keep_mapped_within(
+        gradient: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2],
+    ) {
+        let [lowest, highest] = limits;
+        let channels = scale.len();
+        let shift = &shift[..channels];
+        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for (((gradient, x), scale), shift) in
+                gradient.iter_mut().zip(x).zip(scale).zip(shift)
+            {
+                let output = x * scale + shift;
+                let within = (output > lowest) & (output < highest);
+                *gradient = if within { *gradient } else { 0.0 };
+            }
+        }
+    }
+}
+
+vectorized! {
     fn add_gradients(sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], mean: &[f32]) {
         let (plain, weighted) = sums;
         let channels = mean.len();
         let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
-        for (x, gradient) in x.chunks(channels).zip(gradient.chunks(channels)) {
+        for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
             for ((((plain, weighted), x), gradient), mean) in
                 plain.iter_mut().zip(weighted.iter_mut()).zip(x).zip(gradient).zip(mean)
             {
@@ -201,38 +215,8 @@ vectorized! {
     }
 }
 
-vectorized! {
-    fn add_gradients_within(
-        sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], map: &Map, limits: [f32; 2],
-    ) {
-        let (plain, weighted) = sums;
-        let [lowest, highest] = limits;
-        let channels = map.mean.len();
-        let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
-        let (scale, shift) = (&map.scale[..channels], &map.shift[..channels]);
-        for (x, gradient) in x.chunks(channels).zip(gradient.chunks(channels)) {
-            for ((((((plain, weighted), x), gradient), mean), scale), shift) in plain
-                .iter_mut()
-                .zip(weighted.iter_mut())
-                .zip(x)
-                .zip(gradient)
-                .zip(&map.mean)
-                .zip(scale)
-                .zip(shift)
-            {
-                let output = x * scale + shift;
-                let within = (output > lowest) & (output < highest);
-                let gradient = if within { *gradient } else { 0.0 };
-                *plain += gradient;
-                *weighted += gradient * (x - mean);
-            }
-        }
-    }
-}
-
-/// Returns the gradients by weight and bias; chunks are added in f64 in their order. Where the output is
-/// given, the gradient is set to 0 where that is at a limit; else it is only taken to be 0 where the
-/// output, which is worked out again, is.
+/// Sets the gradient to 0 where the output, given or else worked out again, is at a limit, and returns
+/// the gradients by weight and bias; chunks are added in f64 in their order.
 pub(super) fn masked_sums(
     x: &[f32],
     gradient: &mut [f32],
@@ -247,18 +231,18 @@ pub(super) fn masked_sums(
         .zip(gradient.par_chunks_mut(chunk))
         .enumerate()
         .map(|(index, (x, gradient))| {
-            let wide = map.mean.len();
-            let (mut plain, mut weighted) = (vec![0.0; wide], vec![0.0; wide]);
-            let sums = (&mut plain[..], &mut weighted[..]);
             match (output, limits) {
                 (Some(output), Some(limits)) => {
                     keep_within(gradient, &output[index * chunk..][..x.len()], limits);
-                    add_gradients(sums, x, gradient, &map.mean);
                 }
-                (None, Some(limits)) => add_gradients_within(sums, x, gradient, map, limits),
-                (_, None) => add_gradients(sums, x, gradient, &map.mean),
+                (None, Some(limits)) => {
+                    keep_mapped_within(gradient, x, &map.scale, &map.shift, limits);
+                }
+                (_, None) => {}
             }
-            (narrowed(plain, channels), narrowed(weighted, channels))
+            let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
+            add_gradients((&mut plain, &mut weighted), x, gradient, &map.mean);
+            (plain, weighted)
         })
         .collect();
     let (mut plain, mut weighted) = (vec![0_f64; channels], vec![0_f64; channels]);
@@ -290,7 +274,7 @@ impl<'a> Back<'a> {
             slope.push(by_x as f32);
             level.push((-scale * f64::from(sums.by_bias[channel]) / count - by_x * mean) as f32);
         }
-        Self { scale: &map.scale, slope: widened(&slope), level: widened(&level) }
+        Self { scale: &map.scale, slope, level }
     }
 }
 
@@ -299,9 +283,9 @@ vectorized! {
         let channels = by.scale.len();
         let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
         for ((back, x), gradient) in back
-            .chunks_mut(channels)
-            .zip(x.chunks(channels))
-            .zip(gradient.chunks(channels))
+            .chunks_exact_mut(channels)
+            .zip(x.chunks_exact(channels))
+            .zip(gradient.chunks_exact(channels))
         {
             for (((((back, x), gradient), scale), slope), level) in
                 back.iter_mut().zip(x).zip(gradient).zip(by.scale).zip(slope).zip(level)
@@ -316,7 +300,7 @@ vectorized! {
     fn back_in_place(gradient: &mut [f32], x: &[f32], by: &Back<'_>) {
         let channels = by.scale.len();
         let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
-        for (gradient, x) in gradient.chunks_mut(channels).zip(x.chunks(channels)) {
+        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
             for ((((gradient, x), scale), slope), level) in
                 gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level)
             {
@@ -337,42 +321,12 @@ pub(super) fn backward(x: &[f32], gradient: &[f32], map: &Map, sums: &Sums) -> F
     back
 }
 
-vectorized! {
-    fn back_in_place_within(
-        gradient: &mut [f32], x: &[f32], by: &Back<'_>, shift: &[f32], limits: [f32; 2],
-    ) {
-        let [lowest, highest] = limits;
-        let channels = by.scale.len();
-        let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
-        let shift = &shift[..channels];
-        for (gradient, x) in gradient.chunks_mut(channels).zip(x.chunks(channels)) {
-            for (((((gradient, x), scale), slope), level), shift) in
-                gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level).zip(shift)
-            {
-                let output = x * scale + shift;
-                let within = (output > lowest) & (output < highest);
-                let given = if within { *gradient } else { 0.0 };
-                *gradient = given * scale + (x * slope + level);
-            }
-        }
-    }
-}
-
-/// Turns the gradient by the output, which counts only where the output is within the limits, into that
-/// by x.
-pub(super) fn backward_in_place(
-    x: &[f32],
-    gradient: &mut [f32],
-    map: &Map,
-    sums: &Sums,
-    limits: Option<[f32; 2]>,
-) {
+/// Turns the gradient by the output into that by x.
+pub(super) fn backward_in_place(x: &[f32], gradient: &mut [f32], map: &Map, sums: &Sums) {
     let by = Back::new(map, sums, (x.len() / map.channels()) as f64);
     let chunk = chunk(map.channels());
-    gradient.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(
-        |(gradient, x)| match limits {
-            None => back_in_place(gradient, x, &by),
-            Some(limits) => back_in_place_within(gradient, x, &by, &map.shift, limits),
-        },
-    );
+    gradient
+        .par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(gradient, x)| back_in_place(gradient, x, &by));
 }
