@@ -1,5 +1,7 @@
 //! `pipe run --check`: results made a second time are compared byte for byte, and nothing is changed.
 
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
 use std::fs;
 
 use crate::project::Project;
