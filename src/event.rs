@@ -191,7 +191,7 @@ pub enum Event {
         /// Why.
         message: String,
     },
-    /// A result was made a second time and compared.
+    /// A result was made a second time and compared; comes after the end of both runs.
     Repeated {
         /// The step.
         step: String,
@@ -275,7 +275,8 @@ pub enum Event {
         /// Whether they are killed instead.
         at_once: bool,
     },
-    /// The run is over; always last.
+    /// The run is over; always its last. With `--check` a second run follows, and then what came of it
+    /// ([`Event::Repeated`]).
     End {
         /// How many results were there.
         fresh: usize,

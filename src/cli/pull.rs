@@ -1,7 +1,7 @@
 //! `pipe pull`: fetches results from the remote.
 
 use pipe::remote::Remote;
-use pipe::sharing::{self, Shares};
+use pipe::sharing;
 
 use super::target::Target;
 use super::{Failure, Global, lock, remote, report};
@@ -60,17 +60,9 @@ impl Pull {
         };
         let address = remote::require(&opened, self.remote.as_deref())?;
         let remote = Remote::open(&address).map_err(remote::failed)?;
-        let interrupt = remote::interrupt()?;
-        let mut observer = report::observer(self.json, global, &self.target, Vec::new());
-        let shares = Shares {
-            plan: &opened.plan,
-            store: &opened.store,
-            root: &opened.project.root,
-            remote: &remote,
-            selected,
-            interrupt: &interrupt,
-        };
-        let summary = sharing::pull(&shares, only.as_ref(), lock.as_ref(), &mut *observer);
-        Ok(remote::code(summary.map_err(remote::failed)?))
+        let observer = report::observer(self.json, global, &self.target, Vec::new());
+        remote::carry(&opened, &remote, selected, observer, |shares, observer| {
+            sharing::pull(shares, only.as_ref(), lock.as_ref(), observer)
+        })
     }
 }

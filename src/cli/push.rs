@@ -1,7 +1,7 @@
 //! `pipe push`: sends results to the remote.
 
 use pipe::remote::Remote;
-use pipe::sharing::{self, Shares};
+use pipe::sharing;
 
 use super::target::Target;
 use super::{Failure, Global, remote, report};
@@ -49,17 +49,9 @@ impl Push {
         let selected = opened.select(&self.steps)?;
         let address = remote::require(&opened, self.remote.as_deref())?;
         let remote = Remote::open_to_send(&address).map_err(remote::failed)?;
-        let interrupt = remote::interrupt()?;
-        let mut observer = report::observer(self.json, global, &self.target, Vec::new());
-        let shares = Shares {
-            plan: &opened.plan,
-            store: &opened.store,
-            root: &opened.project.root,
-            remote: &remote,
-            selected,
-            interrupt: &interrupt,
-        };
-        let summary = sharing::push(&shares, self.again, &mut *observer);
-        Ok(remote::code(summary.map_err(remote::failed)?))
+        let observer = report::observer(self.json, global, &self.target, Vec::new());
+        remote::carry(&opened, &remote, selected, observer, |shares, observer| {
+            sharing::push(shares, self.again, observer)
+        })
     }
 }

@@ -1,12 +1,14 @@
 //! Which remote a command works with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
-use pipe::SharedAt;
-use pipe::remote::{Address, Failure as RemoteFailure, NotAnAddress};
-use pipe::sharing::Summary;
+use pipe::event::Observer;
+use pipe::remote::{Address, Failure as RemoteFailure, NotAnAddress, Remote};
+use pipe::sharing::{Shares, Summary};
+use pipe::{SharedAt, StepId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::target::Opened;
@@ -50,6 +52,26 @@ pub(crate) fn require(opened: &Opened, written: Option<&str>) -> Result<Address,
     })
 }
 
+/// Carries the results of the selected steps by a push or a pull, and tells of it.
+pub(crate) fn carry(
+    opened: &Opened,
+    remote: &Remote,
+    selected: BTreeSet<StepId>,
+    mut observer: Box<dyn Observer>,
+    by: impl FnOnce(&Shares<'_>, &mut dyn Observer) -> Result<Summary, RemoteFailure>,
+) -> Result<u8, Failure> {
+    let interrupt = interrupt()?;
+    let shares = Shares {
+        plan: &opened.plan,
+        store: &opened.store,
+        root: &opened.project.root,
+        remote,
+        selected,
+        interrupt: &interrupt,
+    };
+    Ok(code(by(&shares, &mut *observer).map_err(failed)?))
+}
+
 /// Says why a remote could not be used.
 pub(crate) fn failed(failure: RemoteFailure) -> Failure {
     Failure::Failed(match failure {
@@ -59,7 +81,7 @@ pub(crate) fn failed(failure: RemoteFailure) -> Failure {
 }
 
 /// The exit code of a push or a pull.
-pub(crate) fn code(summary: Summary) -> u8 {
+fn code(summary: Summary) -> u8 {
     match summary {
         Summary { interrupted: true, .. } => INTERRUPTED,
         Summary { left: 0, .. } => SUCCESS,
