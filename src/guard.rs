@@ -93,9 +93,7 @@ pub fn run(input: impl BufRead) -> io::Result<()> {
         crate::session::end(Pid::from_raw(session));
     }
     // First all are killed, then each is waited for; the next run finds those that do not end.
-    for job in &jobs {
-        job.kill().ok();
-    }
+    Record::kill_all(&jobs);
     for job in jobs {
         job.bury(PATIENCE).ok();
     }
@@ -141,7 +139,7 @@ mod tests {
 
     #[test]
     fn jobs_are_watched_beside_sessions() {
-        let job = r#"{"directory":"/s/slurm/k/pipe-a","name":"pipe-a","scratch":null}"#;
+        let job = r#"{"directory":"/s/slurm/k/pipe-a","name":"pipe-a","task":null,"scratch":null}"#;
         let other = job.replace("pipe-a", "pipe-b");
         let (mut watched, mut jobs) = (BTreeSet::new(), BTreeSet::new());
         let input = format!("+{job}\n+17\n+{other}\n-{job}\n");

@@ -71,9 +71,11 @@ pub(crate) fn schema() -> Value {
             "time": about(text.clone(), "The longest it may take, such as 1h 30min."),
             "cpus": about(count.clone(), "How many processors, and threads; 1 when not said."),
             "memory": about(text.clone(), "How much memory, such as 8GiB."),
-            "gpus": about(count, "How many GPUs."),
+            "gpus": about(count.clone(), "How many GPUs."),
             "account": about(text.clone(), "The account that pays."),
             "qos": about(text.clone(), "The quality of service."),
+            "array": about(json!({"type": ["boolean", "string"]}), "Whether instances of one table may be tasks of one job array; true when not said."),
+            "at-once": about(count, "How many tasks of an array may run at once."),
             "extra": about(json!({"type": "array", "items": text}), "More options of sbatch."),
         },
     });

@@ -12,7 +12,8 @@ use crate::suggest::{did_you_mean, quoted};
 const LOCAL: &str = "local";
 const SLURM: &str = "slurm";
 const HELP: &str = "`executor = \"local\"`, `executor = \"slurm\"` or `executor.slurm = { … }`";
-const KEYS: [&str; 8] = ["partition", "time", "cpus", "memory", "gpus", "account", "qos", "extra"];
+const KEYS: [&str; 10] =
+    ["partition", "time", "cpus", "memory", "gpus", "account", "qos", "extra", "array", "at-once"];
 /// Options of sbatch that would take the job out of our hands.
 const OURS: [&str; 15] = [
     "array",
@@ -121,6 +122,8 @@ fn read_order(table: &Table, mut order: Order, findings: &mut Findings) -> Order
             "gpus" => count(node, 0).map(|count| order.gpus = Some(count)),
             "time" => minutes(node).map(|minutes| order.minutes = Some(minutes)),
             "memory" => mebibytes(node).map(|memory| order.memory_mib = Some(memory)),
+            "array" => flag(node).map(|array| order.array = Some(array)),
+            "at-once" => count(node, 1).map(|count| order.at_once = Some(count)),
             "extra" => options(node).map(|extra| order.extra = extra),
             _ => {
                 let near = did_you_mean(name, KEYS);
@@ -146,6 +149,11 @@ fn word(node: &Node) -> Result<String, Wanted> {
         !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c.is_control())
     };
     node.as_str().filter(plain).map(str::to_owned).ok_or("a name without spaces")
+}
+
+fn flag(node: &Node) -> Result<bool, Wanted> {
+    let Value::Boolean(value) = node.value else { return Err("true or false") };
+    Ok(value)
 }
 
 fn count(node: &Node, least: u64) -> Result<u64, Wanted> {

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::array::Arrays;
+
 /// How soon after one look at the queue another may follow.
 const SOONEST: Duration = Duration::from_millis(300);
 /// What Slurm's commands say while the controller is away or busy.
@@ -38,6 +40,7 @@ type Jobs = BTreeMap<String, State>;
 #[derive(Default)]
 pub(crate) struct Controller {
     looked: Mutex<Option<(Instant, Option<Jobs>)>>,
+    pub(super) arrays: Arrays,
 }
 
 impl Controller {
@@ -102,26 +105,55 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 
 /// Returns the number of the job of a name that was submitted though its submission seemed to fail.
 pub(super) fn find(name: &str) -> io::Result<Option<String>> {
-    Ok(look(&[&format!("--name={name}")])?.into_keys().next())
+    let jobs = look(&[&format!("--name={name}")])?;
+    // The tasks of an array share a number.
+    Ok(jobs.into_keys().next().map(|id| id.split('_').next().unwrap_or_default().to_owned()))
 }
 
-/// Cancels every job of a name: Slurm asks it to stop, and kills it some time later.
-pub(super) fn cancel(name: &str) -> io::Result<()> {
-    call("scancel", &[&format!("--name={name}")], "").map(drop)
+/// Cancels a job: Slurm asks it to stop, and kills it some time later.
+pub(super) fn cancel(id: &str) -> io::Result<()> {
+    call("scancel", &[id], "").map(drop)
 }
 
-/// Kills every job of a name at once.
-pub(super) fn kill(name: &str) -> io::Result<()> {
-    let name = format!("--name={name}");
+/// Kills a job at once.
+pub(super) fn kill(id: &str) -> io::Result<()> {
+    kill_which(&[id])
+}
+
+/// Kills every job of a name at once, or the one task of an array.
+pub(super) fn kill_named(name: &str, task: Option<u32>) -> io::Result<()> {
+    let ids = match task {
+        None => return kill_which(&[&format!("--name={name}")]),
+        Some(_) => there(name, task)?,
+    };
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    if ids.is_empty() { Ok(()) } else { kill_which(&ids) }
+}
+
+fn kill_which(which: &[&str]) -> io::Result<()> {
     // Only what runs can be sent a signal; the rest is taken from the queue.
-    let killed = call("scancel", &["--full", "--signal=KILL", &name], "");
-    call("scancel", &[&name], "").and(killed).map(drop)
+    let killed = call("scancel", &[&["--full", "--signal=KILL"], which].concat(), "");
+    call("scancel", which, "").and(killed).map(drop)
 }
 
-/// Whether a job of a name waits, runs or is still being ended.
-pub(super) fn is_there(name: &str) -> io::Result<bool> {
+/// Whether a job of a name, or the one task of an array, waits, runs or is still being ended.
+pub(super) fn is_there(name: &str, task: Option<u32>) -> io::Result<bool> {
+    Ok(!there(name, task)?.is_empty())
+}
+
+fn there(name: &str, task: Option<u32>) -> io::Result<Vec<String>> {
     let name = format!("--name={name}");
-    Ok(!call("squeue", &["--noheader", "--format=%i", &name], "")?.trim().is_empty())
+    let listed = call("squeue", &["--noheader", "--array", "--format=%i", &name], "")?;
+    let ids = listed.lines().map(str::trim).filter(|id| !id.is_empty());
+    Ok(ids.filter(|id| is_of(id, task)).map(str::to_owned).collect())
+}
+
+/// Whether a number of a job is that of a task; an array of one task is a job like others.
+fn is_of(id: &str, task: Option<u32>) -> bool {
+    match (task, id.split_once('_')) {
+        (Some(task), Some((_, number))) => number == task.to_string(),
+        _ => true,
+    }
 }
 
 fn call(program: &str, arguments: &[&str], input: &str) -> io::Result<String> {
@@ -136,6 +168,7 @@ fn call(program: &str, arguments: &[&str], input: &str) -> io::Result<String> {
         .args(arguments)
         // Of a job that this run may itself be in; a new job would take it for its own.
         .env_remove("SLURM_RESTART_COUNT")
+        .env_remove("SLURM_ARRAY_TASK_ID")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -169,6 +202,12 @@ mod tests {
         assert_eq!(jobs["12"], State { name: "RUNNING".to_owned(), reason: String::new() });
         assert_eq!(jobs["13_2"].reason, "Resources");
         assert_eq!(jobs["14"].reason, "a|b");
+    }
+
+    #[test]
+    fn a_task_is_known_by_its_number() {
+        assert!(is_of("12_3", Some(3)) && is_of("12", Some(0)) && is_of("12_3", None));
+        assert!(!is_of("12_31", Some(3)) && !is_of("12_[4-5]", Some(4)));
     }
 
     #[test]

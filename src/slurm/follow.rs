@@ -5,13 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::array::{Seat, Task};
 use super::controller::{self, Answer, State};
 use super::reports::Reports;
+use super::submit::{name, submit};
 use super::verdict::{Verdict, judge};
 use super::{Order, PATIENCE, Record, start};
 use crate::placement::Heard;
 use crate::process::{End, Workers};
-use crate::worker::{self, Job};
+use crate::worker::Job;
 
 /// How often reports and the keyboard are looked at, at first; later less often.
 const TICK: Duration = Duration::from_millis(100);
@@ -27,8 +29,6 @@ const OLDEST_LOOK: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long to wait before another try, when Slurm did not take an order.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long to go on trying to submit while the controller is away.
-const SUBMIT: Duration = Duration::from_secs(120);
 
 /// A job to submit.
 pub(crate) struct Submission<'a> {
@@ -40,6 +40,16 @@ pub(crate) struct Submission<'a> {
     pub(crate) log: &'a Path,
     /// Where the records of the jobs of this key lie; its lock is ours.
     pub(crate) records: PathBuf,
+}
+
+impl Submission<'_> {
+    /// What the steps have in common that can be tasks of one array; none when it is to be alone.
+    fn family(&self) -> Option<String> {
+        let (table, _) = self.step.split_once('@')?;
+        let order = self.order;
+        let alone = order.array == Some(false);
+        (!alone).then(|| format!("{table} {:?} {:?}", order.at_once, order.options()))
+    }
 }
 
 /// How a job ended.
@@ -58,13 +68,18 @@ impl Workers {
         submission: &Submission<'_>,
         mut hear: impl FnMut(Heard),
     ) -> io::Result<End> {
-        let name = name(submission.step);
+        let seat = submission.family().map(|family| {
+            let table = submission.step.split('@').next().unwrap_or_default();
+            self.controller.arrays.join(&family, || name(table))
+        });
+        let name = seat.as_ref().map_or_else(|| name(submission.step), |s| s.name().to_owned());
         let directory = submission.records.join(&name);
         let scratch = Some(submission.job.scratch.clone());
-        let record = Record { directory, name, scratch }.write()?;
+        let task = seat.as_ref().map(Seat::index);
+        let record = Record { directory, name, task, scratch }.write()?;
         let guard = self.guard()?;
         guard.watch_job(&record)?;
-        let followed = match self.submit(submission, &record) {
+        let followed = match self.submit(submission, &record, seat) {
             Ok(Some(id)) => self.follow(&record, id, &mut hear),
             Ok(None) => {
                 let end = End::Lost("the run was stopped before it was submitted".to_owned());
@@ -98,6 +113,26 @@ impl Workers {
         Ok(followed.end)
     }
 
+    /// Submits the job, with others when it has a seat among them; `None` when the run was stopped
+    /// meanwhile.
+    fn submit(
+        &self,
+        submission: &Submission<'_>,
+        record: &Record,
+        seat: Option<Seat>,
+    ) -> io::Result<Option<String>> {
+        let description = serde_json::to_vec(submission.job)?;
+        fs::write(record.directory.join(start::DESCRIPTION), description)?;
+        let (directory, log) = (&record.directory, submission.log);
+        let hand_in = |tasks: &[Task]| submit(self, submission, &record.name, tasks);
+        match seat {
+            Some(seat) => seat.submit(directory, log, hand_in),
+            None => {
+                hand_in(&[Task { index: 0, directory: directory.clone(), log: log.to_owned() }])
+            }
+        }
+    }
+
     fn follow(
         &self,
         record: &Record,
@@ -122,42 +157,6 @@ impl Workers {
                 return Ok(followed);
             }
             std::thread::sleep((job.changed.elapsed() / 50).clamp(TICK, SLOWEST_TICK));
-        }
-    }
-
-    /// Submits the job, again and again while the controller is away; `None` when the run was
-    /// stopped meanwhile.
-    fn submit(&self, submission: &Submission<'_>, record: &Record) -> io::Result<Option<String>> {
-        let description = serde_json::to_vec(submission.job)?;
-        fs::write(record.directory.join(start::DESCRIPTION), description)?;
-        let mut options = Vec::from([
-            "--parsable".to_owned(),
-            "--requeue".to_owned(),
-            "--export=ALL".to_owned(),
-            "--output=/dev/null".to_owned(),
-            format!("--job-name={}", record.name),
-            format!("--chdir={}", plain(submission.root)?),
-        ]);
-        options.extend(submission.order.options());
-        let script = script(submission, &record.directory)?;
-        let begin = Instant::now();
-        let mut again = false;
-        loop {
-            if self.is_stopping() {
-                return Ok(None);
-            }
-            // What seemed to fail may have been taken.
-            if again && let Ok(Some(id)) = controller::find(&record.name) {
-                return Ok(Some(id));
-            }
-            match controller::submit(&options, &script) {
-                Err(error) if controller::is_passing(&error) && begin.elapsed() < SUBMIT => {
-                    tracing::warn!("{error}");
-                    again = true;
-                    std::thread::sleep(AGAIN);
-                }
-                other => return other.map(Some),
-            }
         }
     }
 }
@@ -264,7 +263,7 @@ impl Following<'_> {
                     // Started anew though it was ready, or slow to go.
                     Verdict::Waits | Verdict::Lives => {
                         if !cancelled && begin.elapsed() > SETTLE {
-                            cancelled = controller::kill(&self.record.name).is_ok();
+                            cancelled = controller::kill(&self.id).is_ok();
                         }
                     }
                 },
@@ -289,8 +288,8 @@ impl Following<'_> {
         }
         self.asked = Some(Instant::now());
         let taken = match kill {
-            true => self.record.kill(),
-            false => controller::cancel(&self.record.name),
+            true => self.record.close().and_then(|()| controller::kill(&self.id)),
+            false => controller::cancel(&self.id),
         };
         match taken {
             Ok(()) => self.cancelled = true,
@@ -307,68 +306,5 @@ impl Following<'_> {
             made: None,
             end: self.lost("could not be ended"),
         })
-    }
-}
-
-/// A name for a job, of which there is no other.
-fn name(step: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let step: String = step.chars().take(40).map(plain).collect();
-    let now = jiff::Timestamp::now().as_nanosecond();
-    format!("pipe-{step}-{}-{now:x}", std::process::id())
-}
-
-/// What the node runs: the very program that runs here, which must lie where the node sees it.
-fn script(submission: &Submission<'_>, directory: &Path) -> io::Result<String> {
-    let program = std::env::current_exe()?;
-    if !program.exists() {
-        let message = format!("{} was replaced while it ran: run it again", program.display());
-        return Err(io::Error::other(message));
-    }
-    Ok(format!(
-        "#!/bin/sh\n\
-         [ -e {directory}/{description} ] || exit 0\n\
-         exec 2>>{log}\n\
-         cd {root} || exit 1\n\
-         export RAYON_NUM_THREADS={threads}\n\
-         exec {program} {subcommand} --job {directory}\n",
-        directory = quote(directory)?,
-        description = start::DESCRIPTION,
-        log = quote(submission.log)?,
-        root = quote(submission.root)?,
-        threads = submission.job.threads,
-        program = quote(&program)?,
-        subcommand = worker::SUBCOMMAND,
-    ))
-}
-
-fn plain(path: &Path) -> io::Result<&str> {
-    path.to_str().ok_or_else(|| {
-        let message = format!("{} is not UTF-8, which Slurm needs", path.display());
-        io::Error::other(message)
-    })
-}
-
-fn quote(path: &Path) -> io::Result<String> {
-    Ok(format!("'{}'", plain(path)?.replace('\'', r"'\''")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_plain_and_never_the_same() {
-        let (one, two) = (name("train@lr=0.1,k=2"), name("train@lr=0.1,k=2"));
-        assert!(one.starts_with("pipe-train-lr-0-1-k-2-"), "{one}");
-        assert_ne!(one, two);
-    }
-
-    #[test]
-    fn a_path_is_quoted_for_the_shell() {
-        let quoted = quote(Path::new("/a b/it's $HOME")).unwrap();
-        let output =
-            std::process::Command::new("sh").args(["-c", &format!("printf %s {quoted}")]).output();
-        assert_eq!(output.unwrap().stdout, b"/a b/it's $HOME");
     }
 }

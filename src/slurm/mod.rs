@@ -1,11 +1,13 @@
 //! A step as a Slurm job: submitted, followed through files of the shared store, never left behind.
 
+mod array;
 mod controller;
 mod follow;
 mod order;
 mod record;
 mod reports;
 pub mod start;
+mod submit;
 mod verdict;
 
 pub(crate) use controller::Controller;

@@ -21,6 +21,10 @@ pub struct Order {
     pub qos: Option<String>,
     /// More options of sbatch, as they are.
     pub extra: Vec<String>,
+    /// Whether instances of one table may be tasks of one array; they are when it is not said.
+    pub array: Option<bool>,
+    /// How many tasks of an array may run at once.
+    pub at_once: Option<u64>,
 }
 
 impl Order {

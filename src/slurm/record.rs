@@ -3,6 +3,7 @@
 //! It lies in the directory of the store, `slurm/KEY/NAME/`, so that whoever comes after a run that
 //! was killed finds the job: its guard, or the next run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 pub(crate) struct Record {
     /// Holds its description and its reports.
     pub(super) directory: PathBuf,
-    /// Its name, of which there is no other.
+    /// Its name, of which there is no other but those of the same array.
     pub(super) name: String,
+    /// Which task of an array it is.
+    #[serde(default)]
+    pub(super) task: Option<u32>,
     /// Where the scratch directory belongs that the job has taken.
     pub(super) scratch: Option<PathBuf>,
 }
@@ -44,7 +48,7 @@ impl Record {
         let read = fs::read(directory.join(RECORD)).ok();
         read.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_else(|| {
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Self { directory, name, scratch: None }
+            Self { directory, name, task: None, scratch: None }
         })
     }
 
@@ -57,13 +61,25 @@ impl Record {
     /// description and end by itself.
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.close()?;
-        controller::kill(&self.name)
+        controller::kill_named(&self.name, self.task)
+    }
+
+    /// Kills the jobs of a run that has gone, an array by one order.
+    pub(crate) fn kill_all<'a>(records: impl IntoIterator<Item = &'a Self>) {
+        let mut names = BTreeSet::new();
+        for record in records {
+            record.close().ok();
+            names.insert(&record.name);
+        }
+        for name in names {
+            controller::kill_named(name, None).ok();
+        }
     }
 
     /// Waits until Slurm says that the job has ended, then removes the record.
     pub(crate) fn bury(&self, patience: Duration) -> io::Result<()> {
         let begin = Instant::now();
-        while controller::is_there(&self.name)? {
+        while controller::is_there(&self.name, self.task)? {
             if begin.elapsed() > patience {
                 let message = format!("the Slurm job {} does not end", self.name);
                 return Err(io::Error::other(message));
@@ -153,7 +169,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("key/pipe-train-1");
         let scratch = Some(root.path().join("scratch"));
-        let record = Record { directory: directory.clone(), name: "pipe-train-1".into(), scratch };
+        let name = "pipe-train-1".to_owned();
+        let record = Record { directory: directory.clone(), name, task: Some(3), scratch };
         let record = record.write().unwrap();
         assert_eq!(Record::read(directory.clone()), record);
         fs::write(directory.join(RECORD), "{\"na").unwrap();
@@ -166,7 +183,12 @@ mod tests {
         let scratch = root.path().join("scratch");
         let directory = root.path().join("key/pipe-train-1");
         let name = "pipe-train-1".to_owned();
-        let record = Record { directory: directory.clone(), name, scratch: Some(scratch.clone()) };
+        let record = Record {
+            directory: directory.clone(),
+            name,
+            task: None,
+            scratch: Some(scratch.clone()),
+        };
         let record = record.write().unwrap();
         fs::create_dir(directory.join("scratch.2")).unwrap();
         fs::write(directory.join("scratch.2/checkpoint"), "7").unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod arrays;
 mod stand_in;
 
 use std::process::Child;
@@ -149,6 +150,62 @@ fn a_requeued_job_goes_on_with_its_scratch_directory() {
     assert_eq!(shown.code, Some(0), "{shown}");
     assert_eq!(cluster.project.read(".pipe/latest/p/long/x"), "saved\n");
     assert!(cluster.records().is_empty());
+}
+
+#[test]
+fn a_job_that_reaches_its_time_limit_is_tried_again_with_what_it_saved() {
+    let more = "timeout = \"90s\"\nretry = { times = 1, delay = \"10ms\" }\n";
+    let cluster = Cluster::new(&format!("{LONG}{more}"));
+    let child = cluster.start(&["run", "p.toml"]);
+    let began = |job: &std::path::PathBuf| job.join("scratch.0/began").exists();
+    assert!(wait_for(|| cluster.records().iter().any(began)));
+    cluster.call("overdue", "1");
+    let shown = cluster.project.shown(&child.wait_with_output().unwrap());
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert!(shown.stderr.contains("its Slurm job 1 reached its time limit"), "{shown}");
+    assert!(shown.stderr.contains("try 2, going on where it stopped"), "{shown}");
+    for number in [1, 2] {
+        assert!(cluster.of_job(number, "options").contains("--time=2"), "{shown}");
+    }
+    assert_eq!(cluster.project.read(".pipe/latest/p/long/x"), "saved\n");
+    assert!(cluster.records().is_empty());
+}
+
+#[test]
+fn variables_and_secrets_reach_the_node_and_no_file_holds_a_secret() {
+    // The directory of the job holds its description while it runs.
+    let script = "[ $(printf %s \"$PIPE_TOKEN\" | wc -c) = 9 ] || exit 4; echo it is $PIPE_TOKEN; \
+                  cp {scratch}/../job.json {scratch}/kept; echo $PIPE_GIVEN > {out}/x; \
+                  exit ${params.code}";
+    let text = step(
+        script,
+        "inherit = [\"PIPE_GIVEN\"]\nsecrets = [\"PIPE_TOKEN\"]\n[params]\ncode = \"3\"",
+    );
+    let cluster = Cluster::new(&text);
+    let run = |arguments: &[&str]| {
+        let mut command = cluster.command(arguments);
+        command.env("PIPE_TOKEN", "hush-hush").env("PIPE_GIVEN", "present");
+        cluster.project.shown(&command.output().unwrap())
+    };
+    let failed = run(&["run", "p.toml"]);
+    assert_eq!(failed.code, Some(1), "{failed}");
+    assert!(failed.stderr.contains("exit status 3"), "{failed}");
+    let shown = run(&["run", "p.toml", "--set", "params.code=\"0\""]);
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert_eq!(cluster.project.read(".pipe/latest/p/step/x"), "present\n");
+    // The store, with the description of the job that the program kept, and what sbatch was given.
+    let searched = std::process::Command::new("grep")
+        .args(["-rlF", "hush-hush", "."])
+        .current_dir(cluster.project.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&searched.stdout), "");
+    let kept = std::process::Command::new("grep")
+        .args(["-rlF", "PIPE_TOKEN", ".pipe"])
+        .current_dir(cluster.project.path(""))
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&kept.stdout).contains("kept"), "the description was kept");
 }
 
 #[test]

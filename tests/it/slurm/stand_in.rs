@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -28,7 +29,8 @@ impl Cluster {
     pub(super) fn of(project: Project) -> Self {
         fs::create_dir(project.path("jobs")).unwrap();
         let scripts = [("sbatch", SBATCH), ("squeue", SQUEUE), ("scancel", SCANCEL)];
-        let more = [("requeue", REQUEUE), ("start", START), ("signal", SIGNAL)];
+        let more =
+            [("requeue", REQUEUE), ("start", START), ("signal", SIGNAL), ("overdue", OVERDUE)];
         for (name, text) in scripts.into_iter().chain(more) {
             project.write(&format!("bin/{name}"), text);
             let path = project.path(&format!("bin/{name}"));
@@ -43,6 +45,11 @@ impl Cluster {
         path.push(std::env::var_os("PATH").unwrap());
         command.env("PATH", path).env("STAND_IN", self.project.path("jobs"));
         command
+    }
+
+    /// The command `pipe`.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        self.around(self.project.command(arguments))
     }
 
     /// Runs `pipe` to its end.
@@ -72,7 +79,7 @@ impl Cluster {
     }
 
     /// What is kept of a job: `name`, `options`, `state`.
-    pub(super) fn of_job(&self, number: usize, what: &str) -> String {
+    pub(super) fn of_job(&self, number: impl Display, what: &str) -> String {
         let path = self.project.path(&format!("jobs/{number}/{what}"));
         fs::read_to_string(path).unwrap_or_default().trim_end().to_owned()
     }
@@ -92,42 +99,71 @@ for option; do
     case $option in
     --job-name=*) name=${option#*=} ;;
     --chdir=*) directory=${option#*=} ;;
+    --array=*) array=${option#*=} ;;
     --partition=nowhere) echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1 ;;
     esac
 done
 id=1
 while ! mkdir "$STAND_IN/$id" 2>/dev/null; do id=$((id + 1)); done
-job=$STAND_IN/$id
-cat >"$job/script"
-echo "$name" >"$job/name"
-echo "$*" >"$job/options"
-echo "PENDING|Resources" >"$job/state"
+cat >"$STAND_IN/$id/script"
+echo "$*" >"$STAND_IN/$id/options"
+jobs=$id
+case $array in
+*%*) echo "${array#*%}" >"$STAND_IN/$id/limit" ;;
+esac
+[ -z "$array" ] || jobs=
+for range in $(echo "${array%\%*}" | tr , ' '); do
+    for task in $(seq "${range%-*}" "${range#*-}"); do jobs="$jobs ${id}_$task"; done
+done
 cd "$directory" || exit 1
-"$(dirname "$0")/start" "$id" >/dev/null 2>&1 </dev/null &
+for job in $jobs; do
+    mkdir -p "$STAND_IN/$job"
+    cp -n "$STAND_IN/$id/script" "$STAND_IN/$job/script"
+    echo "$name" >"$STAND_IN/$job/name"
+    echo "PENDING|Resources" >"$STAND_IN/$job/state.new"
+    mv "$STAND_IN/$job/state.new" "$STAND_IN/$job/state"
+    "$(dirname "$0")/start" "$job" >/dev/null 2>&1 </dev/null &
+done
 echo "$id"
 "#;
 
 /// Runs a job and keeps its state; what `slurmctld` and `slurmd` do.
 const START: &str = r#"#!/bin/sh
 job=$STAND_IN/$1
+become() { echo "$1" >"$job/state.new" && mv "$job/state.new" "$job/state"; }
 while [ -e "$STAND_IN/hold" ]; do
-    [ ! -e "$job/cancelled" ] || { echo "CANCELLED|None" >"$job/state"; exit; }
+    [ ! -e "$job/cancelled" ] || { become "CANCELLED|None"; exit; }
     sleep 0.05
 done
 rm -f "$job/requeued"
+array=$STAND_IN/${1%_*} slot=
+if [ -e "$array/limit" ]; then
+    until mkdir "$array/slot.$slot" 2>/dev/null; do
+        [ ! -e "$job/cancelled" ] || { become "CANCELLED|None"; exit; }
+        slot=$((slot % $(cat "$array/limit") + 1))
+        sleep 0.02
+    done
+    echo "$1" >>"$array/turns"
+fi
+case $1 in
+*_*) export SLURM_ARRAY_TASK_ID="${1#*_}" ;;
+esac
 SLURM_JOB_ID=$1 SLURMD_NODENAME=stand-in SLURM_RESTART_COUNT=$2 setsid sh "$job/script" &
 echo $! >"$job/session"
-echo "RUNNING|None" >"$job/state"
+become "RUNNING|None"
 wait $!
 code=$?
+[ -z "$slot" ] || rmdir "$array/slot.$slot"
 if [ -e "$job/requeued" ]; then
-    echo "PENDING|BeginTime" >"$job/state"
+    become "PENDING|BeginTime"
+elif [ -e "$job/overdue" ]; then
+    become "TIMEOUT|TimeLimit"
 elif [ -e "$job/cancelled" ]; then
-    echo "CANCELLED|None" >"$job/state"
+    become "CANCELLED|None"
 elif [ "$code" = 0 ]; then
-    echo "COMPLETED|None" >"$job/state"
+    become "COMPLETED|None"
 else
-    echo "FAILED|NonZeroExitCode" >"$job/state"
+    become "FAILED|NonZeroExitCode"
 fi
 "#;
 
@@ -145,11 +181,12 @@ true
 const SQUEUE: &str = r#"#!/bin/sh
 # Stand-in for squeue.
 [ ! -e "$STAND_IN/away" ] || { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
-name= all=
+name= all= short=
 for option; do
     case $option in
     --name=*) name=${option#*=} ;;
     --states=all) all=yes ;;
+    --format=%i) short=yes ;;
     esac
 done
 for job in "$STAND_IN"/[0-9]*; do
@@ -157,7 +194,10 @@ for job in "$STAND_IN"/[0-9]*; do
     [ -z "$name" ] || [ "$name" = "$(cat "$job/name")" ] || continue
     state=$(cat "$job/state")
     case $all$state in
-    PENDING* | RUNNING* | yes*) echo "$(basename "$job")|$state" ;;
+    PENDING* | RUNNING* | yes*)
+        [ -z "$short" ] || state=
+        echo "$(basename "$job")${state:+"|$state"}"
+        ;;
     esac
 done
 "#;
@@ -165,20 +205,33 @@ done
 const SCANCEL: &str = r#"#!/bin/sh
 # Stand-in for scancel.
 [ ! -e "$STAND_IN/away" ] || { echo "scancel: error: Unable to contact slurm controller" >&2; exit 1; }
-name= signal=TERM
+name= signal=TERM which=
 for option; do
     case $option in
     --name=*) name=${option#*=} ;;
     --signal=*) signal=${option#*=} ;;
+    [0-9]*) which="$which $option " ;;
     esac
 done
 for job in "$STAND_IN"/[0-9]*; do
-    [ "$name" = "$(cat "$job/name")" ] || continue
+    [ -e "$job/state" ] || continue
+    [ -z "$name" ] || [ "$name" = "$(cat "$job/name")" ] || continue
+    case $which in
+    '') ;;
+    *" $(basename "$job") "*) ;;
+    *) continue ;;
+    esac
     case $(cat "$job/state") in
     PENDING*) touch "$job/cancelled" ;;
     RUNNING*) touch "$job/cancelled"; "$(dirname "$0")/signal" "$signal" "$(cat "$job/session")" ;;
     esac
 done
+"#;
+
+/// What a controller does with a job that has reached its time limit.
+const OVERDUE: &str = r#"#!/bin/sh
+touch "$STAND_IN/$1/overdue"
+"$(dirname "$0")/signal" TERM "$(cat "$STAND_IN/$1/session")"
 "#;
 
 const REQUEUE: &str = r#"#!/bin/sh
