@@ -56,6 +56,9 @@ impl Problem {
     }
 }
 
+/// So many problems of a file are looked for; there may be more.
+pub(crate) const MANY: usize = 1_000;
+
 /// Shows control characters as `\u{fffd}`: text of a file must not steer the terminal.
 pub(crate) fn visible(text: String) -> String {
     if !text.contains(|c: char| c.is_control() && c != '\n') {
@@ -199,6 +202,12 @@ impl Problems {
     /// Puts problems in file order; `None` when there are none.
     pub fn collect(problems: impl IntoIterator<Item = Problem>) -> Option<Self> {
         Self::check(problems.into_iter().collect()).err()
+    }
+
+    /// Whether there may be more, since looking was ended.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.len() >= MANY
     }
 
     /// The problems, in file order.

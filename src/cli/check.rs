@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use pipe::{Pipeline, Plan, Problems};
 
 use super::target::Overrides;
-use super::{Failure, Global, SUCCESS, USAGE, problems};
+use super::{Failure, Global, SUCCESS, USAGE, problems, visible};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<u8, Failure> {
     let root = global.project()?.root;
     let mut told = BTreeSet::new();
-    let mut faulty = 0;
+    let (mut faulty, mut cut) = (0, false);
     for file in &arguments.files {
         let pipeline = if arguments.without_data {
             Pipeline::load_without_data(file, &arguments.changes.changes())
@@ -36,11 +36,12 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<u8, Failure>
                 if !global.quiet {
                     let steps = plan.pipeline.steps.len();
                     let word = if steps == 1 { "step" } else { "steps" };
-                    writeln!(io::stdout(), "{}: ok, {steps} {word}", file.display())?;
+                    writeln!(visible::stdout(), "{}: ok, {steps} {word}", file.display())?;
                 }
             }
             Err(found) => {
                 faulty += 1;
+                cut |= found.is_cut();
                 // Files that extend the same one have its problems in common.
                 let new = found.into_iter().filter(|problem| told.insert(problem.to_string()));
                 if let Some(new) = Problems::collect(new) {
@@ -53,10 +54,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<u8, Failure>
         return Ok(SUCCESS);
     }
     let problems = if told.len() == 1 { "problem" } else { "problems" };
+    let least = if cut { "at least " } else { "" };
     let files = if arguments.files.len() == 1 { "file" } else { "files" };
     writeln!(
         io::stderr(),
-        "{} {problems}; {faulty} of {} {files} cannot run",
+        "{least}{} {problems}; {faulty} of {} {files} cannot run",
         told.len(),
         arguments.files.len()
     )?;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::paint::Paint;
 use super::runs::{find, open, shell, when};
 use super::target::{Opened, Overrides, Target};
-use super::{Failure, Global, SUCCESS, quantity};
+use super::{Failure, Global, SUCCESS, quantity, visible};
 
 /// Tells what differs between two runs, or between a run and now
 ///
@@ -112,7 +112,7 @@ impl Diff {
         verbose: bool,
     ) -> Result<u8, Failure> {
         let paint = Paint::of(&io::stdout());
-        let mut out = io::stdout().lock();
+        let mut out = visible::stdout();
         writeln!(out, "{} {}", paint.bad("-"), before.label)?;
         writeln!(out, "{} {}", paint.good("+"), after.label)?;
         writeln!(out)?;
@@ -202,7 +202,7 @@ fn rows(paint: Paint, difference: &StepDiff, verbose: bool) -> Vec<(String, Stri
 }
 
 fn json(differences: &[(String, StepDiff)]) -> Result<u8, Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     for (step, difference) in differences {
         let line = match difference {
             StepDiff::Same => continue,

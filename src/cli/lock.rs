@@ -1,7 +1,7 @@
 //! `pipe lock`: writes down which results a pipeline gives, and holds a run to that.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Context as _;
 use pipe::lock::{self, Data};
@@ -9,7 +9,7 @@ use pipe::preview::preview;
 use pipe::{Problems, StepId};
 
 use super::target::{Opened, Target};
-use super::{Failure, Global, SUCCESS, quantity};
+use super::{Failure, Global, SUCCESS, quantity, visible};
 
 /// Writes a lock file: which results the pipeline gives, for version control
 ///
@@ -62,7 +62,7 @@ impl Lock {
             (true, [one]) => format!(", {one} changed"),
             (true, some) => format!(", {} changed", some.len()),
         };
-        writeln!(io::stdout().lock(), "  {}: {count}{what}", path.display())?;
+        writeln!(visible::stdout(), "  {}: {count}{what}", path.display())?;
         Ok(SUCCESS)
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::paint::Paint;
 use super::target::{Opened, Target};
-use super::{Failure, Global, SUCCESS, quantity};
+use super::{Failure, Global, SUCCESS, quantity, visible};
 
 /// Compares the measures of the steps' last results
 ///
@@ -185,7 +185,7 @@ fn sort(rows: &mut [Row], measure: &str) {
 }
 
 fn json(rows: &[Row]) -> Result<u8, Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     for row in rows {
         let figure = |value: f64| {
             let number = serde_json::Number::from_f64(value);
@@ -235,7 +235,7 @@ fn csv(rows: &[Row], names: &[String], all: bool) -> Result<u8, Failure> {
 
 fn table(rows: &[Row], names: &[String]) -> Result<u8, Failure> {
     let paint = Paint::of(&io::stdout());
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     let figure = |row: &Row, name| row.measures.get(name).map(|value| quantity::figure(*value));
     let cells: Vec<Vec<String>> = rows
         .iter()

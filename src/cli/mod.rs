@@ -24,6 +24,7 @@ mod schema;
 mod show;
 mod store;
 mod target;
+mod visible;
 mod watch;
 mod why;
 
@@ -256,7 +257,7 @@ impl Command {
 
 /// Writes an error to the terminal; if that is gone too there is nobody left to tell.
 pub(crate) fn complain(message: &str) {
-    writeln!(io::stderr(), "pipe: {message}").ok();
+    writeln!(io::stderr(), "pipe: {}", visible::visible(message)).ok();
 }
 
 /// The crates that talk to remotes, whose own logs show what is sent; what went wrong, we say.

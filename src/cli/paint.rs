@@ -1,5 +1,8 @@
 //! Colours, where they are wanted.
 
+/// The codes of all that is written in colour, and of its end.
+pub(super) const CODES: [&str; 6] = ["32", "1;31", "33", "2", "1", "0"];
+
 /// Writes text in colour, or not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {

@@ -8,7 +8,7 @@ use pipe::{Reason, StepId};
 
 use super::paint::Paint;
 use super::target::{Opened, Target};
-use super::{FAILED, Failure, Global, SUCCESS, quantity};
+use super::{FAILED, Failure, Global, SUCCESS, quantity, visible};
 
 /// Tells what a run would do, and why
 ///
@@ -46,7 +46,7 @@ pub(crate) fn print(
 ) -> Result<u8, Failure> {
     let Opened { plan, store, project } = opened;
     let previews = preview(plan, store, &project.root, selected, forced);
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     let paint = Paint::of(&io::stdout());
     let name = |id: &StepId| plan.step(*id).name.as_str();
     let width = previews.iter().map(|(id, _)| name(id).chars().count()).max().unwrap_or(0);

@@ -28,7 +28,8 @@ fn write(problems: &Problems, drawn: bool, out: &mut dyn Write) -> io::Result<()
         writeln!(out, "{text}")?;
     }
     if let Some(more @ 1..) = problems.len().checked_sub(MOST_SHOWN) {
-        writeln!(out, "and {more} more problems")?;
+        let least = if problems.is_cut() { "at least " } else { "" };
+        writeln!(out, "and {least}{more} more problems")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use cache::Store;
 use pipe::history::{History, Outcome, Run, RunStep};
 
 use super::paint::Paint;
-use super::{Failure, Global, SUCCESS, quantity};
+use super::{Failure, Global, SUCCESS, quantity, visible};
 
 /// Lists the runs of this project, or shows one
 ///
@@ -70,7 +70,7 @@ impl Runs {
 
     fn list(&self, history: &History) -> Result<u8, Failure> {
         let runs = history.runs(self.pipeline.as_deref(), self.last.get())?;
-        let mut out = io::stdout().lock();
+        let mut out = visible::stdout();
         if self.json {
             for run in &runs {
                 writeln!(out, "{}", serde_json::to_string(run).context("cannot write JSON")?)?;
@@ -114,7 +114,7 @@ impl Runs {
 
     fn one(&self, history: &History, run: &Run) -> Result<u8, Failure> {
         let steps = history.steps(run.run)?;
-        let mut out = io::stdout().lock();
+        let mut out = visible::stdout();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(run).context("cannot write JSON")?)?;
             for step in &steps {

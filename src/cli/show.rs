@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::paint::Paint;
 use super::target::{Opened, Target};
-use super::{FAILED, Failure, Global, SUCCESS, quantity};
+use super::{FAILED, Failure, Global, SUCCESS, quantity, visible};
 
 /// More files of a result are counted, not named, unless asked for with `-v`.
 const FILES: usize = 20;
@@ -57,7 +57,7 @@ impl Show {
             return Err(Failure::Failed(anyhow::anyhow!("step {step} has no result yet")));
         };
         let paint = Paint::of(&io::stdout());
-        let mut out = io::stdout().lock();
+        let mut out = visible::stdout();
         let mut line =
             |name: &str, text: &str| writeln!(out, "  {}  {text}", paint.dim(&format!("{name:9}")));
         let facts = &manifest.facts;
@@ -102,7 +102,7 @@ impl Show {
 
 fn overview(opened: &Opened, previews: &[(StepId, Preview)]) -> Result<u8, Failure> {
     let paint = Paint::of(&io::stdout());
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     let name = |id: &StepId| opened.plan.step(*id).name.clone();
     let width = previews.iter().map(|(id, _)| name(id).chars().count()).max().unwrap_or(0);
     let mut code = SUCCESS;

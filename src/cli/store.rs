@@ -10,7 +10,7 @@ use clap::Subcommand;
 use pipe::history::History;
 
 use super::paint::Paint;
-use super::{FAILED, Failure, Global, SUCCESS, complain, quantity};
+use super::{FAILED, Failure, Global, SUCCESS, complain, quantity, visible};
 
 /// After this long it is said that others are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Store {
 
 fn size(store: &cache::Store) -> Result<u8, Failure> {
     let sizes = store.size().context("cannot measure the store")?;
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     list(&mut out, &sizes)?;
     let total = quantity::bytes(sizes.bytes());
     writeln!(out, "  {:>9}  in {}", total, quantity::path(store.root()))?;
@@ -107,7 +107,7 @@ fn verify(store: &cache::Store) -> Result<u8, Failure> {
         })
         .context("cannot verify the store")?;
     let (files, bytes) = read.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     let paint = Paint::of(&io::stdout());
     for damage in &damages {
         let path = quantity::path(&damage.path);
@@ -134,7 +134,7 @@ fn gc(store: &cache::Store, keep_days: u32, dry_run: bool) -> Result<u8, Failure
     }
     let keep = Duration::from_secs(u64::from(keep_days) * 24 * 60 * 60);
     let report = store.gc(&GcOptions { keep, dry_run }, &mut wait()).context("cannot clean up")?;
-    let mut out = io::stdout().lock();
+    let mut out = visible::stdout();
     list(&mut out, &report.removed)?;
     let verb = if dry_run { "would be removed" } else { "removed" };
     let kept = quantity::count(report.kept, "result");

@@ -9,7 +9,7 @@ use pipe::{Reason, StepId};
 
 use super::paint::Paint;
 use super::target::{Opened, Target};
-use super::{FAILED, Failure, Global, SUCCESS, quantity};
+use super::{FAILED, Failure, Global, SUCCESS, quantity, visible};
 
 /// Tells why a step would run, or why it ran last
 ///
@@ -32,7 +32,7 @@ impl Why {
         let (step, selected) = opened.step_and_needs(&self.step)?;
         let Opened { plan, store, project } = &opened;
         let previews = preview(plan, store, &project.root, &selected, &BTreeSet::new());
-        let mut out = io::stdout().lock();
+        let mut out = visible::stdout();
         let paint = Paint::of(&io::stdout());
         let (_, preview) = previews.last().expect("the step itself was selected");
         let name = paint.bold(&plan.step(step).name);

@@ -113,6 +113,12 @@ impl Findings {
         self.problems.len() + self.absences.len()
     }
 
+    /// Whether so much has been found that nobody is helped by more: whoever looks through many things
+    /// of one sort ends then.
+    pub(super) fn is_full(&self) -> bool {
+        self.count() >= crate::problem::MANY
+    }
+
     /// How many names may be looked through for what was meant, once more. Whoever makes a slip in every
     /// one of a hundred thousand steps is not told of each what it might be called.
     pub(super) fn room(&self) -> usize {

@@ -37,6 +37,9 @@ pub(super) fn read_inputs(
         match &written.node.value {
             Value::Table(table) => {
                 for (name, input) in in_order(table) {
+                    if findings.is_full() {
+                        break;
+                    }
                     let Some(slot) = slot(kind, name) else {
                         findings.add(&input.key, unknown_input(kind, name));
                         // It may stand for a required one that is spelled otherwise.

@@ -13,6 +13,9 @@ use crate::suggest::{did_you_mean, list, quoted};
 /// The keys, which a step of any kind may have.
 pub(super) const KEYS: [&str; 4] = ["retry", "timeout", "resources", "priority"];
 
+/// The longest time that may be said; the clock of a machine can be asked about it.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 const RETRY: &str = "for example `retry = { times = 3, delay = \"2s\", factor = 2.0 }`";
 const RESOURCES: &str = "for example `resources = { cpu = 2, memory = \"4GiB\", license = 1 }`";
 const POOLS: &str = "for example `[pools]` with `license = 2` below it";
@@ -200,6 +203,9 @@ fn duration(node: &Node, some: bool) -> Result<Duration, Wanted> {
     const WANTED: Wanted = "a time such as \"90s\", \"10m\" or \"1h 30m\"";
     let time: jiff::SignedDuration = node.as_str().ok_or(WANTED)?.parse().map_err(|_| WANTED)?;
     let time = Duration::try_from(time).map_err(|_| WANTED)?;
+    if time > LONGEST {
+        return Err("a time of at most ten years");
+    }
     if some && time.is_zero() { Err(WANTED) } else { Ok(time) }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -30,6 +31,11 @@ pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
         }
         problem
     };
+    // To open one nobody writes to would be to wait for ever.
+    if std::fs::metadata(path).map_err(failed)?.file_type().is_fifo() {
+        let problem = Problem::new(format!("{shown} is a named pipe, not a file"));
+        return Err(problem.help("write the text to a file and name that"));
+    }
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;

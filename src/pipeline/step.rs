@@ -39,6 +39,9 @@ pub(super) fn read_steps(
     let mut reading = Reading { steps: &steps, around, placement, pools, schemas, room };
     let mut read = Vec::new();
     for (name, entry) in stage_entries(&pipeline) {
+        if findings.is_full() {
+            break;
+        }
         if let Some(problem) = name_problem(name) {
             findings.add(&entry.key, problem);
         }
@@ -92,6 +95,9 @@ fn check_top(pipeline: &Table, findings: &mut Findings) {
             "include",
             "params-files",
         ];
+        if findings.is_full() {
+            break;
+        }
         let near = did_you_mean(name, KEYS);
         let message = format!("unknown key {}{near}", quoted(name));
         let help = "a pipeline has `[stage.NAME]` tables, `[params]`, `[pools]`, `[remote]`, `executor`, \
@@ -264,7 +270,7 @@ fn read_kind(
         let near = near.map(|key| format!(", but {}", quoted(key))).unwrap_or_default();
         let message = format!("step {} has no `kind`{near}", quoted(name));
         let mut problem = Problem::new(message);
-        if let Some(other) = steps.near(name) {
+        if let Some(other) = steps.near(name, findings.room()) {
             problem = problem.help(format!("there is a step `{other}`"));
         }
         findings.add_absence(&entry.key, problem.help(list));

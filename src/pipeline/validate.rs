@@ -65,6 +65,9 @@ impl Validation<'_> {
         let Value::Table(table) = &mut node.value else { return };
         let mut meant = Vec::new();
         for name in unknown(table, fields) {
+            if self.findings.is_full() {
+                break;
+            }
             meant.extend(nearest(&name, fields.iter().map(|field| field.name)));
             if let Some(entry) = table.remove(&name) {
                 let problem = self.unknown_key(&name, fields);

@@ -70,8 +70,11 @@ impl<'a> Steps<'a> {
         self.by_name.get(name).and_then(|(_, kind)| *kind)
     }
 
-    /// The step whose name is nearest to another.
-    pub(super) fn near(&self, name: &str) -> Option<&str> {
+    /// The step whose name is nearest to another, unless there are more than `most` to look through.
+    pub(super) fn near(&self, name: &str, most: usize) -> Option<&str> {
+        if self.bases.len() > most {
+            return None;
+        }
         nearest(name, self.bases.iter().copied())
     }
 

@@ -62,11 +62,17 @@ impl Controller {
         match looked.as_ref() {
             // A look from before the job was submitted knows nothing of it.
             Some((at, Some(jobs))) if *at > since => {
-                jobs.get(job).cloned().map_or(Answer::Unknown, Answer::Known)
+                state_of(jobs, job).cloned().map_or(Answer::Unknown, Answer::Known)
             }
             _ => Answer::Silent,
         }
     }
+}
+
+/// The state of a job. Tasks of an array that were cancelled together before their turn have left
+/// the queue as one, under the number of the array.
+fn state_of<'a>(jobs: &'a Jobs, job: &str) -> Option<&'a State> {
+    jobs.get(job).or_else(|| jobs.get(job.split_once('_')?.0))
 }
 
 /// Looks at the queue, with jobs that ended of late.
@@ -202,6 +208,14 @@ mod tests {
         assert_eq!(jobs["12"], State { name: "RUNNING".to_owned(), reason: String::new() });
         assert_eq!(jobs["13_2"].reason, "Resources");
         assert_eq!(jobs["14"].reason, "a|b");
+    }
+
+    #[test]
+    fn tasks_that_were_cancelled_together_are_found_under_their_array() {
+        let jobs = parse("34_0|RUNNING|None\n34|CANCELLED|JobArrayTaskLimit\n");
+        assert_eq!(state_of(&jobs, "34_0").unwrap().name, "RUNNING");
+        assert_eq!(state_of(&jobs, "34_2").unwrap().name, "CANCELLED");
+        assert_eq!(state_of(&jobs, "35_0"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod failing;
 mod faults;
 mod fresh;
 mod history;
+mod hostile;
 mod locked;
 mod looking;
 mod outputs;

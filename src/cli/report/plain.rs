@@ -10,6 +10,7 @@ use super::lines::Lines;
 use super::pace::Pace;
 use super::{amount, speed};
 use crate::cli::quantity;
+use crate::cli::visible::visible;
 
 /// How often a running step says how far it is.
 const EVERY: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ impl<W: Write> Plain<W> {
 
     fn write(&mut self, line: &str) {
         // A reader that has gone does not end the run.
-        writeln!(self.out, "{line}").ok();
+        writeln!(self.out, "{}", visible(line)).ok();
     }
 
     fn progress(&mut self, step: &str, done: u64, total: u64, unit: &str, note: &str) {

@@ -10,6 +10,7 @@ use super::lines::Lines;
 use super::pace::Pace;
 use super::{amount, speed};
 use crate::cli::quantity;
+use crate::cli::visible::visible;
 
 /// How many characters a bar has.
 const BAR: u64 = 20;
@@ -163,7 +164,7 @@ impl Observer for Terminal {
         }
         for line in self.lines.of(event) {
             // A terminal that has gone does not end the run.
-            self.screen.println(line).ok();
+            self.screen.println(visible(&line)).ok();
         }
     }
 

@@ -116,10 +116,20 @@ impl Stage for Command {
                 "leave out `=` and NUL, as in { SEED = \"7\" }",
             );
         }
+        for (index, source) in
+            self.files.iter().enumerate().filter(|(_, file)| file.0.contains('\0'))
+        {
+            let message = format!("`{}` cannot be the path of a file", source.0);
+            complain(format!("files.{index}"), message, "a path has no NUL in it");
+        }
         let run = self.run.iter().enumerate().map(|(index, text)| (format!("run.{index}"), text));
         let environment =
             self.environment.iter().map(|(name, text)| (format!("environment.{name}"), text));
         for (parameter, text) in run.chain(environment) {
+            if text.contains('\0') {
+                let message = "no program can be given a text with NUL in it".to_owned();
+                complain(parameter.clone(), message, "take out the `\\u0000`");
+            }
             match Template::parse(text) {
                 Err(unknown) => {
                     let help = format!(
@@ -222,11 +232,23 @@ fn wired<'c>(cx: &'c Context, name: &str) -> anyhow::Result<&'c [PathBuf]> {
 fn is_inside(output: &str) -> bool {
     let mut components = Path::new(output).components().peekable();
     components.peek().is_some()
+        && !output.contains('\0')
         && components.all(|component| matches!(component, Component::Normal(_)))
 }
 
 /// Checks that the files under `out` are the declared ones.
 fn check_outputs(out: &Path, outputs: &[String]) -> anyhow::Result<()> {
+    // A link in its place would have files be taken from wherever it leads to.
+    match std::fs::symlink_metadata(out) {
+        Ok(there) if there.is_dir() => {}
+        Ok(_) => {
+            anyhow::bail!("the program put something else in the place of the directory {{out}}")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            anyhow::bail!("the program removed the directory {{out}}")
+        }
+        Err(error) => return Err(error).context("cannot look at the directory {out}"),
+    }
     let missing: Vec<&str> =
         outputs.iter().map(String::as_str).filter(|path| !out.join(path).exists()).collect();
     let mut undeclared = BTreeSet::new();

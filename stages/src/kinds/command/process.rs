@@ -22,6 +22,8 @@ const SHORTEST: Duration = Duration::from_micros(100);
 const GRACE: Duration = Duration::from_secs(3);
 /// How many lines of output an error repeats.
 const TAIL: usize = 10;
+/// The longest line, in bytes, that an error repeats whole.
+const LONGEST_TOLD: usize = 400;
 /// The longest line, in bytes, that is logged whole.
 const LONGEST: usize = 16 * 1024;
 
@@ -160,7 +162,7 @@ impl Output {
                 if self.tail.len() == TAIL {
                     self.tail.pop_front();
                 }
-                self.tail.push_back(line);
+                self.tail.push_back(shortened(line));
                 Tick::Line
             }
             Err(RecvTimeoutError::Timeout) => Tick::Quiet,
@@ -179,6 +181,15 @@ impl Output {
             }
         }
     }
+}
+
+/// Cuts a line that would fill the screen; the log has all of it.
+fn shortened(mut line: String) -> String {
+    if line.len() > LONGEST_TOLD {
+        line.truncate(line.floor_char_boundary(LONGEST_TOLD));
+        line.push_str(" ...");
+    }
+    line
 }
 
 /// What one wait for output gave.
