@@ -127,6 +127,15 @@ fn top_level(listing: &Listing) -> Vec<String> {
 /// The part of the fingerprint that the pipeline file decides, and what the machine said of its tools and
 /// variables.
 pub(crate) fn declared(step: &Step) -> Fingerprint {
+    let mut fingerprint = stated(step);
+    for (name, text) in step.environment.entries() {
+        fingerprint.insert(name, text.clone());
+    }
+    fingerprint
+}
+
+/// The part of the fingerprint that the pipeline file decides by itself.
+pub(crate) fn stated(step: &Step) -> Fingerprint {
     let mut fingerprint = Fingerprint::new();
     fingerprint.insert("kind", step.kind.name);
     fingerprint.insert("version", step.kind.version.to_string());
@@ -140,9 +149,6 @@ pub(crate) fn declared(step: &Step) -> Fingerprint {
         if !free(&name) && !content_only(&name) {
             fingerprint.insert(format!("param.{name}"), text);
         }
-    }
-    for (name, text) in step.environment.entries() {
-        fingerprint.insert(name, text.clone());
     }
     fingerprint
 }

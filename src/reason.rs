@@ -88,6 +88,14 @@ fn changed(
     Reason::Changed { name, before, after, files }
 }
 
+impl Reason {
+    /// What it depends on was one thing and is another.
+    pub(crate) fn changed(name: &str, before: &str, after: &str) -> Self {
+        let (before, after) = (Some(before.to_owned()), Some(after.to_owned()));
+        Self::Changed { name: name.to_owned(), before, after, files: Vec::new() }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -25,7 +25,7 @@ pub(crate) struct Pull {
     /// Fetch the results of the steps named alone, not of those they need
     #[arg(long, requires = "steps")]
     only: bool,
-    /// Fetch exactly the results that FILE.lock names; takes none of the data that the pipeline reads
+    /// Fetch exactly the results that FILE.lock names, whatever data and tools are here
     #[arg(long)]
     locked: bool,
     /// Where to fetch from [default: `url` of `[remote]` in the file]
@@ -52,7 +52,11 @@ impl Pull {
             true => self.target.open_without_data(global)?,
             false => self.target.open(global)?,
         };
-        let selected = opened.select(&self.steps)?;
+        let selected = match self.locked {
+            // The machine's own tools decide nothing: the lock file names the keys.
+            true => opened.plan.select(&self.steps)?,
+            false => opened.select(&self.steps)?,
+        };
         let lock = self.locked.then(|| lock::read(&opened, &selected)).transpose()?;
         let only = match self.only {
             true => Some(opened.plan.named(&self.steps)?),

@@ -1,13 +1,13 @@
 //! Which remote a command works with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use pipe::event::Observer;
 use pipe::remote::{Address, Failure as RemoteFailure, NotAnAddress, Remote};
-use pipe::sharing::{Shares, Summary};
+use pipe::sharing::{Shares, Summary, Whereabouts, survey};
 use pipe::{SharedAt, StepId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -70,6 +70,25 @@ pub(crate) fn carry(
         interrupt: &interrupt,
     };
     Ok(code(by(&shares, &mut *observer).map_err(failed)?))
+}
+
+/// Looks where the results of the selected steps are.
+pub(crate) fn look(
+    opened: &Opened,
+    remote: &Remote,
+    selected: BTreeSet<StepId>,
+) -> Result<BTreeMap<StepId, Whereabouts>, Failure> {
+    // Nothing is half done that would have to be ended in order.
+    let interrupt = AtomicBool::new(false);
+    let shares = Shares {
+        plan: &opened.plan,
+        store: &opened.store,
+        root: &opened.project.root,
+        remote,
+        selected,
+        interrupt: &interrupt,
+    };
+    survey(&shares).map_err(failed)
 }
 
 /// Says why a remote could not be used.

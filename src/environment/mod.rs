@@ -51,6 +51,12 @@ impl Environment {
         found.into_iter().flatten()
     }
 
+    /// The names of those entries, which the pipeline file alone decides.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let tools = self.tools.iter().map(|tool| format!("tool.{}", tool.name()));
+        tools.chain(self.inherit.iter().map(|variable| format!("environment.{}", variable.name)))
+    }
+
     /// The inherited variables that are set, with their values.
     pub(crate) fn inherited(&self) -> BTreeMap<String, String> {
         let set = |variable: &Variable| {

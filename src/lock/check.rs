@@ -6,11 +6,11 @@ use std::path::Path;
 use cache::{Fingerprint, Listing, Store};
 
 use super::{Lock, Locked, written};
-use crate::freshness::declared;
+use crate::freshness::{declared, stated};
 use crate::pipeline::Step;
 use crate::plan::{Plan, StepId};
 use crate::problem::{Problem, Problems};
-use crate::reason::changes;
+use crate::reason::{Reason, changes};
 use crate::suggest::quoted;
 
 /// Where the outside data is that a pipeline reads, and the store that knows its digests.
@@ -77,16 +77,21 @@ impl Lock {
             (!told.is_empty()).then(|| told.join(", "))
         });
         Some(told.unwrap_or_else(|| {
-            let other: Vec<&str> = locked
+            let other: Vec<String> = locked
                 .depends
                 .iter()
                 .filter(|(name, text)| now.get(name) != Some(text))
-                .map(|(name, _)| name.as_str())
+                .map(|(name, text)| match now.get(name) {
+                    Some(now) if name.starts_with("tool.") || name.starts_with("environment.") => {
+                        Reason::changed(name, text, now).to_string()
+                    }
+                    _ => format!("{name} changed"),
+                })
                 .collect();
             match (is_same, other.as_slice()) {
                 (false, _) => "the pipeline file says something else of it".to_owned(),
                 (true, []) => "its inputs give something else".to_owned(),
-                (true, names) => format!("{} changed", names.join(", ")),
+                (true, some) => some.join(", "),
             }
         }))
     }
@@ -98,7 +103,9 @@ impl Lock {
         locked: &Locked,
         data: Option<Data<'_>>,
     ) -> Result<Option<(Fingerprint, Vec<Listing>)>, String> {
-        let mut now = declared(step);
+        // Without data it is also without the tools of the machine: they are as they were locked.
+        let mut now = if data.is_some() { declared(step) } else { stated(step) };
+        let asked: BTreeSet<String> = step.environment.names().collect();
         for (input, steps) in &step.inputs {
             for (index, name) in steps.iter().enumerate() {
                 let Some(need) = self.get(name) else { return Ok(None) };
@@ -113,7 +120,9 @@ impl Lock {
             let parameter = name.strip_prefix("read.");
             let gone =
                 parameter.is_some_and(|name| step.reads.iter().all(|read| read.parameter != name));
-            if !gone {
+            // An old lock file has what a tool answered in the digest of what is declared.
+            let of_machine = name.starts_with("tool.") || name.starts_with("environment.");
+            if !gone && (!of_machine || data.is_none() && asked.contains(name)) {
                 now.insert(name, text);
             }
         }

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::StepId;
-use crate::freshness::declared;
+use crate::freshness::stated;
 use crate::pipeline::Step;
 use crate::plan::Plan;
 use crate::preview::Preview;
@@ -52,7 +52,7 @@ pub struct Locked {
     /// The digest of all that the pipeline file says of the step, the names of its inputs included.
     pub declared: Digest,
     /// What the key depends on besides that and its inputs: the entries of the fingerprint, such as
-    /// the digest of outside data under `read.images`.
+    /// the digest of outside data under `read.images`, or what a tool answered.
     pub depends: BTreeMap<String, String>,
     /// Its line in the lock file, if it was read from one.
     at: Option<Place>,
@@ -205,7 +205,7 @@ impl Lock {
 
 impl Locked {
     fn of(step: &Step, manifest: &Manifest) -> Self {
-        let known = declared(step);
+        let known = stated(step);
         let depends = manifest
             .fingerprint
             .iter()
@@ -246,7 +246,11 @@ impl Locked {
 
 /// Digests all that a pipeline file says of a step, where its inputs come from included.
 fn written(step: &Step) -> Digest {
-    let mut said: Fingerprint = declared(step);
+    let mut said: Fingerprint = stated(step);
+    // What a machine answers is no word of the file; that it is asked is one.
+    for name in step.environment.names() {
+        said.insert(name, "");
+    }
     for (input, steps) in &step.inputs {
         for (index, name) in steps.iter().enumerate() {
             said.insert(format!("input.{input}.{index}"), name);

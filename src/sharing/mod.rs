@@ -4,6 +4,7 @@ mod find;
 mod lookup;
 mod pull;
 mod push;
+mod survey;
 mod telling;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ pub(crate) use lookup::{Looked, look};
 pub use pull::pull;
 pub use push::push;
 pub(crate) use push::push_made;
+pub use survey::{Whereabouts, survey};
 
 /// How often the keyboard and the clock are looked at.
 const TICK: Duration = Duration::from_millis(50);
