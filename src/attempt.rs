@@ -50,6 +50,8 @@ pub(crate) struct Attempt<'a> {
     /// Set when the run was asked to stop.
     pub(crate) cancelled: &'a AtomicBool,
     pub(crate) tell: &'a (dyn Fn(Event) + Sync),
+    /// Called when the work is done and what is left is to store the result.
+    pub(crate) worked: &'a (dyn Fn() + Sync),
 }
 
 /// What a worker did that succeeded.
@@ -124,6 +126,7 @@ impl Attempt<'_> {
             _ => None,
         };
         let Worked { usage, measures, place } = self.work(&pending, usable)?;
+        (self.worked)();
         self.check_outside(&pending)?;
         self.stale.basis.keep_listings(store)?;
         let why = self.why();
@@ -195,6 +198,7 @@ impl Attempt<'_> {
             device: self.device,
             threads: self.threads,
             sandbox: self.rules(pending)?,
+            log: step.placement.is_here().then(|| pending.log_path().to_owned()),
             runner: std::process::id(),
         };
         let log_path = pending.log_path();

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use nix::unistd::Pid;
 
 use crate::guard::Guard;
 use crate::lineage;
+use crate::nursery::Nursery;
 use crate::placement::Heard;
 use crate::session;
 use crate::slurm::Controller;
@@ -41,6 +43,15 @@ pub(crate) enum End {
 /// How long a worker that took too long may take to save what it can.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A process that waits for a job, or does one.
+struct Worker {
+    child: Child,
+    process: Pid,
+    /// Where its jobs go; it ends when this is closed.
+    jobs: Option<ChildStdin>,
+    told: BufReader<ChildStdout>,
+}
+
 /// A worker that runs.
 struct Running {
     process: Pid,
@@ -50,12 +61,28 @@ struct Running {
     asked: Option<Instant>,
 }
 
+/// Which processes there are.
+#[derive(Default)]
+struct Staff {
+    running: BTreeMap<usize, Running>,
+    /// Those that did their job and are as they were before.
+    idle: Vec<Worker>,
+}
+
+impl Staff {
+    fn processes(&self) -> Vec<Pid> {
+        let running = self.running.values().map(|running| running.process);
+        running.chain(self.idle.iter().map(|worker| worker.process)).collect()
+    }
+}
+
 /// The workers of a run: started, stopped and never left behind.
 #[derive(Default)]
 pub(crate) struct Workers {
     guard: OnceLock<Guard>,
+    nursery: OnceLock<Nursery>,
     starting: Mutex<()>,
-    running: Mutex<BTreeMap<usize, Running>>,
+    staff: Mutex<Staff>,
     /// Held by each start of a worker, and alone while the children of this process are looked at.
     births: RwLock<()>,
     stopping: AtomicBool,
@@ -76,43 +103,40 @@ impl Workers {
         mut hear: impl FnMut(Heard),
     ) -> io::Result<End> {
         let guard = self.guard()?;
-        let mut command = this_program(worker::SUBCOMMAND);
-        if let Some(rules) = &job.sandbox {
-            command.env("TMPDIR", &rules.temporary);
-        }
-        let birth = self.births.read().unwrap_or_else(PoisonError::into_inner);
-        let mut child = command
-            .current_dir(directory)
-            .env("RAYON_NUM_THREADS", job.threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()?;
-        let id = i32::try_from(child.id()).expect("the system's own process ids fit");
-        let process = Pid::from_raw(id);
         let timeout = timeout.map(|timeout| (timeout, Instant::now() + timeout));
-        lock(&self.running).insert(step, Running { process, timeout, asked: None });
-        drop(birth);
+        let mut worker = self.employ(step, job, directory, log, timeout)?;
         // Only a worker that was told its job can start anything, and by then it is watched.
-        let mut stdin = child.stdin.take().expect("stdin is piped");
-        let told = guard.watch(process).and_then(|()| stdin.write_all(&serde_json::to_vec(job)?));
-        drop(stdin);
-        if self.is_stopping() {
-            kill(process, Signal::SIGTERM).ok();
+        let jobs = worker.jobs.as_mut().expect("open until it is let go");
+        let told = guard.watch(worker.process).and_then(|()| {
+            let mut line = serde_json::to_vec(job)?;
+            line.push(b'\n');
+            jobs.write_all(&line)
+        });
+        if !job.keeps_worker() {
+            worker.jobs = None;
         }
-        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let end = listen(stdout, &mut hear);
+        if self.is_stopping() {
+            kill(worker.process, Signal::SIGTERM).ok();
+        }
+        let end = listen(&mut worker.told, &mut hear);
+        if job.keeps_worker() && matches!(end, Ok(Some((None, _)))) {
+            worker = match self.keep(step, worker) {
+                Ok(()) => return end.map(|end| End::returned(end.expect("matched above"))),
+                Err(worker) => *worker,
+            };
+        }
+        worker.jobs = None;
 
         // Until it is reaped its number is its own, so everything it started can be found by it.
-        wait_unreaped(process)?;
+        wait_unreaped(worker.process)?;
         let returned = matches!(end, Ok(Some(_)));
         if !returned {
-            session::end(process);
+            session::end(worker.process);
             self.end_adopted();
         }
-        let running = lock(&self.running).remove(&step);
-        guard.release(process)?;
-        let status = child.wait()?;
+        let running = lock(&self.staff).running.remove(&step);
+        guard.release(worker.process)?;
+        let status = worker.child.wait()?;
         let end = end?;
         let made = matches!(end, Some((None, _)));
         let overdue = running.filter(|running| running.asked.is_some() && !made);
@@ -120,11 +144,65 @@ impl Workers {
             return Ok(End::TimedOut(timeout));
         }
         match end {
-            Some((error, usage)) if status.code().is_some() => Ok(End::Returned { error, usage }),
+            Some(end) if status.code().is_some() => Ok(End::returned(end)),
             // How a worker died says more than that its pipe broke.
             _ if status.signal().is_some() => Ok(End::Died(status)),
             _ => told.map(|()| End::Died(status)),
         }
+    }
+
+    /// Gives a step one of the workers that wait, or a new one.
+    fn employ(
+        &self,
+        step: usize,
+        job: &Job,
+        directory: &Path,
+        log: File,
+        timeout: Option<(Duration, Instant)>,
+    ) -> io::Result<Worker> {
+        let running = |process| Running { process, timeout, asked: None };
+        while job.keeps_worker() {
+            let mut staff = lock(&self.staff);
+            let Some(mut worker) = staff.idle.pop() else { break };
+            // The system may have ended it meanwhile, as it does when memory runs out.
+            if worker.child.try_wait()?.is_none() {
+                staff.running.insert(step, running(worker.process));
+                return Ok(worker);
+            }
+            drop(staff);
+            self.guard()?.release(worker.process)?;
+        }
+        let mut command = this_program(worker::SUBCOMMAND);
+        if let Some(rules) = &job.sandbox {
+            command.env("TMPDIR", &rules.temporary);
+        }
+        let birth = self.births.read().unwrap_or_else(PoisonError::into_inner);
+        command
+            .current_dir(directory)
+            .env("RAYON_NUM_THREADS", job.threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = self.nursery()?.start(command)?;
+        let id = i32::try_from(child.id()).expect("the system's own process ids fit");
+        let process = Pid::from_raw(id);
+        lock(&self.staff).running.insert(step, running(process));
+        drop(birth);
+        let jobs = child.stdin.take();
+        let told = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        Ok(Worker { child, process, jobs, told })
+    }
+
+    /// Lets a worker that did its job wait for another; gives it back when it was asked to end.
+    fn keep(&self, step: usize, worker: Worker) -> Result<(), Box<Worker>> {
+        let mut staff = lock(&self.staff);
+        let asked = staff.running.get(&step).is_none_or(|running| running.asked.is_some());
+        if asked || self.is_stopping() {
+            return Err(Box::new(worker));
+        }
+        staff.running.remove(&step);
+        staff.idle.push(worker);
+        Ok(())
     }
 
     /// Whether workers were asked to stop.
@@ -140,7 +218,7 @@ impl Workers {
     /// Asks every worker to stop, those included that are about to start.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        for Running { process, .. } in lock(&self.running).values() {
+        for Running { process, .. } in lock(&self.staff).running.values() {
             kill(*process, Signal::SIGTERM).ok();
         }
     }
@@ -148,7 +226,7 @@ impl Workers {
     /// Asks every worker to stop that takes too long, and kills it when it does not.
     pub(crate) fn end_overdue(&self) {
         let now = Instant::now();
-        for running in lock(&self.running).values_mut() {
+        for running in lock(&self.staff).running.values_mut() {
             match (running.timeout, running.asked) {
                 (Some((_, end)), None) if now >= end => {
                     running.asked = Some(now);
@@ -166,7 +244,7 @@ impl Workers {
     pub(crate) fn kill(&self) {
         self.killing.store(true, Ordering::SeqCst);
         self.stopping.store(true, Ordering::SeqCst);
-        for Running { process, .. } in lock(&self.running).values() {
+        for Running { process, .. } in lock(&self.staff).running.values() {
             session::end(*process);
         }
     }
@@ -175,7 +253,7 @@ impl Workers {
     /// session than the programs that this process starts itself.
     fn end_adopted(&self) {
         let _alone = self.births.write().unwrap_or_else(PoisonError::into_inner);
-        let known: Vec<Pid> = lock(&self.running).values().map(|worker| worker.process).collect();
+        let known = lock(&self.staff).processes();
         let own = nix::unistd::getpid();
         let Ok(session) = nix::unistd::getsid(None) else { return };
         let adopted = || {
@@ -196,6 +274,16 @@ impl Workers {
         }
     }
 
+    /// The thread that starts workers, itself started when first needed.
+    fn nursery(&self) -> io::Result<&Nursery> {
+        let _one = lock(&self.starting);
+        if self.nursery.get().is_none() {
+            // The lock makes this the only thread that sets it.
+            self.nursery.set(Nursery::open()?).ok();
+        }
+        Ok(self.nursery.get().expect("set above"))
+    }
+
     /// The guard of this run, started when first needed.
     pub(crate) fn guard(&self) -> io::Result<&Guard> {
         let _one = lock(&self.starting);
@@ -208,28 +296,44 @@ impl Workers {
     }
 }
 
+impl Drop for Workers {
+    /// Lets those go that wait.
+    fn drop(&mut self) {
+        let mut idle = mem::take(&mut lock(&self.staff).idle);
+        idle.iter_mut().for_each(|worker| worker.jobs = None);
+        for mut worker in idle {
+            let released = self.guard().and_then(|guard| {
+                wait_unreaped(worker.process)?;
+                guard.release(worker.process)
+            });
+            if let Err(error) = released.and_then(|()| worker.child.wait().map(drop)) {
+                tracing::warn!("cannot wait for a worker: {error}");
+            }
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hands on reports until the worker ends; returns what it said last.
+/// Hands on reports until the end of a job or of the worker; returns what it said last.
 fn listen(
-    mut stdout: impl BufRead,
+    stdout: &mut impl BufRead,
     hear: &mut impl FnMut(Heard),
 ) -> io::Result<Option<(Option<String>, Usage)>> {
-    let mut end = None;
     let mut line = Vec::new();
     while stdout.read_until(b'\n', &mut line)? > 0 {
         match serde_json::from_slice(&line) {
             Ok(Message::Report(report)) => hear(Heard::Report(report)),
             Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
-            Ok(Message::End { error, usage }) => end = Some((error, usage)),
+            Ok(Message::End { error, usage }) => return Ok(Some((error, usage))),
             // The last line of a worker that was killed while it wrote.
             Err(error) => tracing::debug!("a message of a worker is not understood: {error}"),
         }
         line.clear();
     }
-    Ok(end)
+    Ok(None)
 }
 
 #[cfg(target_os = "linux")]
@@ -251,6 +355,10 @@ fn wait_unreaped(_: Pid) -> io::Result<()> {
 }
 
 impl End {
+    fn returned((error, usage): (Option<String>, Usage)) -> Self {
+        Self::Returned { error, usage }
+    }
+
     /// Says in words how a process died.
     pub(crate) fn describe(status: ExitStatus) -> String {
         let Some(number) = status.signal() else {
@@ -301,7 +409,7 @@ mod tests {
     fn a_torn_last_message_is_no_end() {
         let text = "{\"report\":{\"measure\":{\"name\":\"a\",\"value\":1.0}}}\n{\"end\":{\"err";
         let mut heard = Vec::new();
-        let end = listen(text.as_bytes(), &mut |report| heard.push(report)).unwrap();
+        let end = listen(&mut text.as_bytes(), &mut |report| heard.push(report)).unwrap();
         assert_eq!((end, heard.len()), (None, 1));
     }
 }

@@ -1,13 +1,16 @@
 //! The inside of a step's process: a job comes in, the stage runs, reports and an end go out.
+//!
+//! A process that ran a program and is as it was before ([`Job::keeps_worker`]) waits for another job: to start
+//! one takes longer than many a program runs.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use stages::{Context, DeviceChoice, Earlier, Report};
 
 use crate::environment;
-use crate::sandbox::Rules;
+use crate::sandbox::{self, Rules};
 
 /// The name of the hidden subcommand that [`run`] serves.
 pub const SUBCOMMAND: &str = "worker";
@@ -26,7 +29,8 @@ pub const SUBCOMMAND: &str = "worker";
 /// Progress faster than this tells a reader nothing more.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// What a worker is to do; written as JSON to its standard input or, on a cluster, to a file.
+/// What a worker is to do; written as a line of JSON to its standard input or, on a cluster, as JSON to a
+/// file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Job {
@@ -54,8 +58,19 @@ pub struct Job {
     pub threads: usize,
     /// What it may touch, when it is to be confined.
     pub sandbox: Option<Rules>,
+    /// Where the log goes; none where standard error leads there already.
+    pub log: Option<PathBuf>,
     /// The process that the worker must not outlive.
     pub runner: u32,
+}
+
+impl Job {
+    /// Whether the worker is as it was before once this has succeeded: the work is that of another program,
+    /// and the worker is neither confined nor knows a secret.
+    #[must_use]
+    pub fn keeps_worker(&self) -> bool {
+        self.kind == sandbox::CONFINED && self.sandbox.is_none() && self.secrets.is_empty()
+    }
 }
 
 /// What a worker tells: one JSON value a line on its standard output or, on a cluster, in a file;
@@ -91,11 +106,11 @@ pub struct Usage {
     pub peak_memory_bytes: u64,
 }
 
-/// Serves one job from standard input and returns whether the stage succeeded.
+/// Serves the jobs that come on standard input, until its end; returns whether the last stage succeeded.
 ///
 /// # Errors
 ///
-/// When the job cannot be read, or the run has gone.
+/// When a job cannot be read, or the run has gone.
 pub fn run() -> anyhow::Result<bool> {
     // Standard output belongs to whatever the stage starts; messages go where only we can write.
     let channel = io::stdout().as_fd().try_clone_to_owned().context("cannot copy stdout")?;
@@ -105,34 +120,122 @@ pub fn run() -> anyhow::Result<bool> {
     nix::unistd::setsid().context("cannot start a session")?;
     crate::lineage::adopt_orphans().context("cannot become the parent of orphans")?;
     die_with_parent()?;
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text).context("cannot read the job")?;
-    let job: Job = serde_json::from_str(&text).context("the job is not understood")?;
-    // The parent may have died before the kernel was asked to watch it.
-    let parent = std::os::unix::process::parent_id();
-    anyhow::ensure!(parent == job.runner, "the run has gone");
+    let jobs = io::stdin().as_fd().try_clone_to_owned().context("cannot copy stdin")?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?).context("cannot close stdin")?;
-    serve(File::from(channel), |_| Ok(job))
+    let mut server = Server::new(File::from(channel))?;
+    let mut succeeded = true;
+    for line in BufReader::new(File::from(jobs)).split(b'\n') {
+        let line = line.context("cannot read the job")?;
+        let job: Job = serde_json::from_slice(&line).context("the job is not understood")?;
+        // The parent may have died before the kernel was asked to watch it.
+        let parent = std::os::unix::process::parent_id();
+        anyhow::ensure!(parent == job.runner, "the run has gone");
+        if let Some(log) = &job.log {
+            write_log_to(log)?;
+        }
+        succeeded = server.serve(|_| Ok(job))?;
+    }
+    Ok(succeeded)
 }
 
-/// Does the job that `prepare` hands over, tells everything on `channel`, and returns whether it
-/// succeeded. `prepare` may tell something itself.
-pub(crate) fn serve(
-    channel: File,
-    prepare: impl FnOnce(&dyn Fn(&Message) -> io::Result<()>) -> anyhow::Result<Job>,
-) -> anyhow::Result<bool> {
-    let channel = Arc::new(Mutex::new(channel));
-    let tell = |message: &Message| send(&channel, message);
-    let result = catch(|| execute(prepare(&tell)?, channel.clone()));
-    // What the stage left running would write into a result that is being digested.
-    crate::lineage::end_own();
-    let error = result.err().map(|error| environment::secret::mask(&format!("{error:#}")));
-    if let Some(error) = &error {
-        tracing::error!("{error}");
+/// Has all that this process and its programs print appended to a file.
+fn write_log_to(path: &Path) -> anyhow::Result<()> {
+    let log = File::options().append(true).create(true).open(path);
+    let log = log.with_context(|| format!("cannot write {}", path.display()))?;
+    nix::unistd::dup2_stderr(&log).context("cannot redirect stderr to the log")?;
+    nix::unistd::dup2_stdout(&log).context("cannot redirect stdout to the log")
+}
+
+/// Does jobs, one after the other.
+pub(crate) struct Server {
+    channel: Arc<Mutex<File>>,
+    /// Set when the process was asked to end.
+    cancelled: Arc<AtomicBool>,
+    /// What the jobs before used.
+    used: Usage,
+}
+
+impl Server {
+    /// Makes one that tells everything on `channel`. A process has one.
+    pub(crate) fn new(channel: File) -> anyhow::Result<Self> {
+        note_panics();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, cancelled.clone())
+            .context("cannot listen for signals")?;
+        Ok(Self { channel: Arc::new(Mutex::new(channel)), cancelled, used: Usage::default() })
     }
-    let succeeded = error.is_none();
-    send(&channel, &Message::End { error, usage: usage()? })?;
-    Ok(succeeded)
+
+    /// Does the job that `prepare` hands over, and returns whether it succeeded. `prepare` may tell
+    /// something itself.
+    pub(crate) fn serve(
+        &mut self,
+        prepare: impl FnOnce(&dyn Fn(&Message) -> io::Result<()>) -> anyhow::Result<Job>,
+    ) -> anyhow::Result<bool> {
+        let tell = |message: &Message| send(&self.channel, message);
+        let program_memory = Arc::default();
+        let result = catch(|| self.execute(prepare(&tell)?, &program_memory));
+        // What the stage left running would write into a result that is being digested.
+        crate::lineage::end_own();
+        let error = result.err().map(|error| environment::secret::mask(&format!("{error:#}")));
+        if let Some(error) = &error {
+            tracing::error!("{error}");
+        }
+        let succeeded = error.is_none();
+        let usage = self.usage(program_memory.load(Ordering::Relaxed))?;
+        send(&self.channel, &Message::End { error, usage })?;
+        Ok(succeeded)
+    }
+
+    fn execute(&self, job: Job, program_memory: &Arc<AtomicU64>) -> anyhow::Result<()> {
+        let keeps_worker = job.keeps_worker();
+        // The kernel confines a thread and what it starts, so it comes before any thread.
+        if let Some(rules) = &job.sandbox {
+            rules.enforce()?;
+        }
+        let kind = stages::kinds::find(&job.kind)
+            .with_context(|| format!("no kind of stage is called `{}`", job.kind))?;
+        let mut parameters = job.parameters;
+        environment::give(&mut parameters, &job.environment, &job.secrets)?;
+        let stage = (kind.restore)(parameters).context("the parameters are not understood")?;
+        // Whoever only waits for a program needs no threads.
+        if !keeps_worker {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(job.threads)
+                .build_global()
+                .context("cannot start threads")?;
+        }
+        let throttle = Throttle::default();
+        let channel = self.channel.clone();
+        let report = move |report: Report| {
+            if throttle.lets_pass(&report) {
+                // A run that went away takes this process with it; there is no need to fail first.
+                drop(send(&channel, &Message::Report(report)));
+            }
+        };
+        stage.run(&Context {
+            inputs: job.inputs,
+            steps: job.steps,
+            out: job.out,
+            scratch: job.scratch,
+            earlier: job.earlier,
+            device: job.device,
+            threads: job.threads,
+            cancelled: self.cancelled.clone(),
+            program_memory: program_memory.clone(),
+            report: Box::new(report),
+        })
+    }
+
+    /// Returns what the last job used, in which a program took so much memory.
+    fn usage(&mut self, program_memory: u64) -> anyhow::Result<Usage> {
+        let (all, own) = usage()?;
+        let before = std::mem::replace(&mut self.used, all);
+        // The system keeps the peak of all programs, not that of each.
+        let first = before == Usage::default();
+        let peak = if first { all.peak_memory_bytes } else { own.max(program_memory) };
+        let cpu_seconds = all.cpu_seconds - before.cpu_seconds;
+        Ok(Usage { cpu_seconds, peak_memory_bytes: peak })
+    }
 }
 
 /// The guard process ends a worker whose run has gone, with all below it, and finds that through the
@@ -149,46 +252,11 @@ fn die_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn execute(job: Job, channel: Arc<Mutex<File>>) -> anyhow::Result<()> {
-    // The kernel confines a thread and what it starts, so it comes before any thread.
-    if let Some(rules) = &job.sandbox {
-        rules.enforce()?;
-    }
-    let kind = stages::kinds::find(&job.kind)
-        .with_context(|| format!("no kind of stage is called `{}`", job.kind))?;
-    let mut parameters = job.parameters;
-    environment::give(&mut parameters, &job.environment, &job.secrets)?;
-    let stage = (kind.restore)(parameters).context("the parameters are not understood")?;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(job.threads)
-        .build_global()
-        .context("cannot start threads")?;
-    let cancelled = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGTERM, cancelled.clone())
-        .context("cannot listen for signals")?;
-    let throttle = Throttle::default();
-    let report = move |report: Report| {
-        if throttle.lets_pass(&report) {
-            // A run that went away takes this process with it; there is no need to fail first.
-            drop(send(&channel, &Message::Report(report)));
-        }
-    };
-    stage.run(&Context {
-        inputs: job.inputs,
-        steps: job.steps,
-        out: job.out,
-        scratch: job.scratch,
-        earlier: job.earlier,
-        device: job.device,
-        threads: job.threads,
-        cancelled,
-        report: Box::new(report),
-    })
-}
+/// Where the first panic of this process happened.
+static PLACE: Mutex<Option<String>> = Mutex::new(None);
 
-/// Turns a panic into an error that says where it happened.
-fn catch(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    static PLACE: Mutex<Option<String>> = Mutex::new(None);
+/// Has the place of the first panic kept for [`catch`].
+fn note_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         print(info);
@@ -196,6 +264,10 @@ fn catch(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
         // The first panic is the cause, those that follow on other threads its consequences.
         place.get_or_insert_with(|| info.location().map(ToString::to_string).unwrap_or_default());
     }));
+}
+
+/// Turns a panic into an error that says where it happened.
+fn catch(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
         let place = place.as_deref().unwrap_or("an unknown place");
@@ -214,8 +286,9 @@ fn send(channel: &Mutex<File>, message: &Message) -> io::Result<()> {
     channel.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
 }
 
-fn usage() -> anyhow::Result<Usage> {
-    let mut all = Usage::default();
+/// Returns what this process and its programs used since it began, and the memory of the process alone.
+fn usage() -> anyhow::Result<(Usage, u64)> {
+    let (mut all, mut own) = (Usage::default(), 0);
     for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
         let part = getrusage(who).context("cannot read the resources used")?;
         let micros = part.user_time().num_microseconds() + part.system_time().num_microseconds();
@@ -224,8 +297,11 @@ fn usage() -> anyhow::Result<Usage> {
         let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
         let peak = u64::try_from(part.max_rss()).unwrap_or(0) * unit;
         all.peak_memory_bytes = all.peak_memory_bytes.max(peak);
+        if matches!(who, UsageWho::RUSAGE_SELF) {
+            own = peak;
+        }
     }
-    Ok(all)
+    Ok((all, own))
 }
 
 /// Holds back progress that comes faster than it can be read; never the last one.
@@ -270,6 +346,7 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error_with_its_place() {
+        note_panics();
         let error = catch(|| panic!("index {} is out of range", 7)).unwrap_err().to_string();
         assert!(error.contains("src/worker.rs") && error.contains("index 7"), "{error}");
     }

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::digest::Digest;
-use crate::durable::sync;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
 use crate::fingerprint::Key;
+use crate::known;
 use crate::listing::{FileEntry, Listing};
 use crate::manifest::{Manifest, Record};
 use crate::object::seal;
@@ -34,6 +34,13 @@ struct Stored {
     known: Known,
     entry: FileEntry,
     new: bool,
+}
+
+impl Stored {
+    fn new(found: Found, digest: Digest, state: State, new: bool) -> Self {
+        let entry = FileEntry { digest, size: state.size, executable: found.executable };
+        Self { known: Known { path: found.path, state, digest }, entry, new }
+    }
 }
 
 /// The tables of trees that outputs have links into, each read once.
@@ -78,9 +85,11 @@ impl Store {
         self.pin(key.digest());
         self.make_visible(&aside, &key, objects().map(|stored| stored.known.digest), new)?;
 
-        let table = self.object_table(&manifest.outputs.digest());
-        let files = files.into_iter().map(|stored| stored.known).collect();
-        self.remember(&table, &FileTable { root: String::new(), files });
+        if known::worth_remembering(files.iter().map(|stored| stored.known.state.size)) {
+            let table = self.object_table(&manifest.outputs.digest());
+            let files = files.into_iter().map(|stored| stored.known).collect();
+            self.remember(&table, &FileTable { root: String::new(), files });
+        }
         for left in [pending.scratch(), pending.log_path()] {
             if let Err(error) = session::remove(left) {
                 tracing::warn!("{error}");
@@ -110,7 +119,7 @@ impl Store {
         }
         let result = self.result(key);
         fs::rename(aside, &result).at("write", &result)?;
-        sync(&[self.results()])
+        self.disk.sync(&[self.results()])
     }
 
     fn store_files(&self, pending: &Pending) -> Result<Vec<Stored>, StoreError> {
@@ -146,9 +155,7 @@ impl Store {
         if state != found.state || state != object {
             return None;
         }
-        let entry = FileEntry { digest, size: state.size, executable: false };
-        let known = Known { path: found.path.clone(), state, digest };
-        Some(Stored { known, entry, new: false })
+        Some(Stored::new(found.clone(), digest, state, false))
     }
 
     fn store_log(&self, pending: &Pending) -> Result<Option<Stored>, StoreError> {
@@ -165,10 +172,18 @@ impl Store {
 
     /// Makes an object of a file; of a copy, when it has other names, since these may be written to.
     fn store_file(&self, mut file: PathBuf, found: Found) -> Result<Stored, StoreError> {
-        let copy = self.session()?.aside();
+        let copy;
         if found.shared {
+            // Many a log says what another said, or nothing.
+            if found.state.size <= known::CHEAP.1 {
+                let (_, digest) = known::read(&file)?;
+                if let Some(state) = self.read_object(&digest)? {
+                    return Ok(Stored::new(found, digest, state, false));
+                }
+            }
+            copy = self.session()?.aside();
             // The copy is what does not fit when the disk is full.
-            reflink_copy::reflink_or_copy(&file, &*copy).at("copy a file to", &copy)?;
+            self.copy(&file, &copy).at("copy a file to", &copy)?;
             file = copy.to_path_buf();
         }
         fs::set_permissions(&file, Permissions::from_mode(0o444)).at("write", &file)?;
@@ -184,8 +199,6 @@ impl Store {
                 State::of(&fs::symlink_metadata(&object).at("read", &object)?)
             }
         };
-        let entry = FileEntry { digest, size: state.size, executable: found.executable };
-        let known = Known { path: found.path, state, digest };
-        Ok(Stored { known, entry, new: old.is_none() })
+        Ok(Stored::new(found, digest, state, old.is_none()))
     }
 }

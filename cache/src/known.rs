@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::digest::Digest;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
-use crate::listing::FileEntry;
+use crate::listing::{FileEntry, Listing};
 use crate::state::State;
 use crate::store::Store;
 use crate::walk::Found;
@@ -20,7 +20,7 @@ const TRIES: usize = 3;
 /// How many files a thread takes at least.
 const SHARE: usize = 16;
 /// Reading this many bytes, in this many files, again costs less than writing a table.
-const CHEAP: (usize, u64) = (4, 64 << 10);
+pub(crate) const CHEAP: (usize, u64) = (4, 64 << 10);
 
 /// The files found, each with its digest.
 pub(crate) struct Digested {
@@ -45,11 +45,10 @@ pub(crate) fn digest(
     let unread =
         |(found, digest): (&Found, &Option<Digest>)| digest.is_none().then_some(found.state.size);
     // What a table of the user's files says is worth keeping whatever it costs: they stay.
-    let news = first.len() != found.len()
-        || match now {
-            Some(_) => digests.iter().any(Option::is_none),
-            None => worth_remembering(found.iter().zip(&digests).filter_map(unread)),
-        };
+    let news = match now {
+        Some(_) => first.len() != found.len() || digests.iter().any(Option::is_none),
+        None => worth_remembering(found.iter().zip(&digests).filter_map(unread)),
+    };
     let read: Result<Vec<(State, Digest)>, StoreError> = found
         .par_iter()
         .zip(&digests)
@@ -121,6 +120,14 @@ pub(crate) fn worth_remembering(sizes: impl Iterator<Item = u64>) -> bool {
 }
 
 impl Store {
+    /// Reads a table of the files of a listing; of a few small files none is kept.
+    pub(crate) fn table_of(listing: &Listing, path: &Path) -> FileTable {
+        match worth_remembering(listing.iter().map(|(_, entry)| entry.size)) {
+            true => FileTable::read(path),
+            false => FileTable::default(),
+        }
+    }
+
     /// Puts a table into place; that it cannot be is no more than a loss of time.
     pub(crate) fn remember(&self, path: &Path, table: &FileTable) {
         let written = self.session().and_then(|session| {

@@ -5,12 +5,12 @@ use std::fs::{self, File, FileTimes, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
 use crate::digest::Digest;
-use crate::durable::sync;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
 use crate::known;
@@ -87,7 +87,7 @@ impl Store {
     /// then removed. Objects in the state in which they were last read are not read.
     pub(crate) fn check_objects(&self, listing: &Listing) -> Result<Vec<PathBuf>, StoreError> {
         let place = self.object_table(&listing.digest());
-        let table = FileTable::read(&place);
+        let table = Self::table_of(listing, &place);
         let recall = |path: &str| {
             let at = table.files.binary_search_by(|known| known.path.as_str().cmp(path)).ok()?;
             Some(&table.files[at])
@@ -98,16 +98,13 @@ impl Store {
             .with_min_len(64)
             .map(|(path, entry)| {
                 let object = self.object(&entry.digest);
-                let state = match fs::symlink_metadata(&object) {
-                    Ok(metadata) => State::of(&metadata),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Ok(Err(object));
-                    }
-                    Err(error) => return Err(error).at("read", &object),
+                let is_as_known = |known: &&Known| {
+                    let now = fs::symlink_metadata(&object).map(|metadata| State::of(&metadata));
+                    known.digest == entry.digest && now.is_ok_and(|now| now == known.state)
                 };
-                let state = match recall(path) {
-                    Some(known) if known.state == state && known.digest == entry.digest => state,
-                    _ => match self.read_object(&entry.digest)? {
+                let state = match recall(path).filter(is_as_known) {
+                    Some(known) => known.state,
+                    None => match self.read_object(&entry.digest)? {
                         Some(state) if state.size == entry.size => state,
                         _ => return Ok(Err(object)),
                     },
@@ -175,6 +172,18 @@ impl Store {
         }
     }
 
+    /// Copies a file; the copy shares its blocks where the file system can do that.
+    pub(crate) fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.copies_bytes.load(Ordering::Relaxed) {
+            return fs::copy(from, to).map(drop);
+        }
+        if reflink_copy::reflink_or_copy(from, to)?.is_some() {
+            // To ask each time would cost a file each time.
+            self.copies_bytes.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Brings objects, their names and `besides` to the disk.
     pub(crate) fn sync_objects(
         &self,
@@ -188,7 +197,7 @@ impl Store {
             paths.extend(object.parent().map(Path::to_owned));
             paths.insert(object);
         }
-        sync(&Vec::from_iter(paths))
+        self.disk.sync(&Vec::from_iter(paths))
     }
 
     /// Where the states of the objects of a listing are remembered.

@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::Digest;
+use crate::durable::Disk;
 use crate::error::{At, StoreError};
 use crate::fingerprint::Key;
 use crate::in_use::InUse;
@@ -28,6 +30,9 @@ pub struct Store {
     pub(crate) in_use: InUse,
     identity: (u64, u64),
     session: Mutex<Option<Arc<Session>>>,
+    pub(crate) disk: Disk,
+    /// Whether the file system was found unable to share blocks between files.
+    pub(crate) copies_bytes: AtomicBool,
     /// Outside files that were looked at, while nothing is being made.
     pub(crate) seen: Seen,
 }
@@ -91,8 +96,9 @@ impl Store {
         }
         let in_use = InUse::take(&version.join("lock"))?;
         let identity = identity(&fs::metadata(&version).at("read", &version)?);
-        let (session, seen) = (Mutex::new(None), Seen::default());
-        let store = Self { root, version, in_use, identity, session, seen };
+        let (session, disk, seen) = (Mutex::new(None), Disk::default(), Seen::default());
+        let copies_bytes = AtomicBool::new(false);
+        let store = Self { root, version, in_use, identity, session, disk, copies_bytes, seen };
         // What cannot be removed, perhaps because it is another user's, is in nobody's way.
         if let Err(error) = Session::clean(&store.tmp()) {
             tracing::warn!("{error}");

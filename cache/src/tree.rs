@@ -68,7 +68,8 @@ impl Store {
     /// Returns whether a tree holds exactly the files of `listing`.
     fn is_sound(&self, tree: &Path, listing: &Listing, digest: &Digest) -> bool {
         let place = self.tree_table(digest);
-        let tables = [FileTable::read(&place), FileTable::read(&self.object_table(digest))];
+        let tables = [place.clone(), self.object_table(digest)];
+        let tables = tables.map(|table| Self::table_of(listing, &table));
         let found = match Walk::output(tree).files() {
             Ok(found) => found,
             Err(error) => {
@@ -111,6 +112,9 @@ impl Store {
             .par_iter()
             .with_min_len(16)
             .try_for_each(|(path, entry)| self.lay_out_file(&join(to, path), entry))?;
+        if !known::worth_remembering(files.iter().map(|(_, entry)| entry.size)) {
+            return Ok(());
+        }
         // Each link changed the change time of its object, and all are made now.
         let known: Result<Vec<Known>, StoreError> = files
             .par_iter()
@@ -145,7 +149,7 @@ impl Store {
             return Ok(());
         }
         // Not every file system has hard links, and none has them without limit.
-        reflink_copy::reflink_or_copy(&object, to).at("write", to)?;
+        self.copy(&object, to).at("write", to)?;
         let file = File::open(to).at("read", to)?;
         seal(&file, &entry.digest).at("write", to)?;
         let mode = if entry.executable { 0o555 } else { 0o444 };

@@ -39,6 +39,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How many results may be looked for in a remote at once.
 const REMOTE_CHECKS: usize = 16;
+/// How many results may be on their way into the store at once: together they wait for the disk once.
+const STORES: usize = 32;
 /// How many steps may take of what another lacks before its turn is kept for it.
 const PATIENCE: u32 = 16;
 
@@ -164,7 +166,9 @@ fn scheduler(plan: &Plan, options: &Options<'_>, shares: Shares) -> Scheduler {
     let checks = options.jobs.max(2) * 2;
     // A remote is mostly waited for.
     let checks = if options.remote.is_some() { checks.max(REMOTE_CHECKS) } else { checks };
-    let limits = Limits { pools: shares.capacities, checks, patience: PATIENCE };
+    // Whoever asks for one job wants one step after the other.
+    let stores = if options.jobs > 1 { STORES } else { 1 };
+    let limits = Limits { pools: shares.capacities, checks, stores, patience: PATIENCE };
     Scheduler::new(nodes, limits, options.keep_going)
 }
 
@@ -185,6 +189,7 @@ enum Told {
     Event(Event),
     Checked(StepId, Result<Checked, Unknown>),
     Fetched(StepId, Made, Load, f64),
+    Worked(StepId),
     Ended(StepId, Ended),
     Panicked(Box<dyn Any + Send>),
 }
@@ -356,6 +361,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 workers: &shared.workers,
                 cancelled: &shared.cancelled,
                 tell: &tell,
+                worked: &|| drop(sender.send(Told::Worked(id))),
             };
             Told::Ended(id, attempt.run())
         });
@@ -384,6 +390,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             Told::Checked(id, Err(unknown)) => {
                 self.failed(id, Failed { message: unknown.to_string(), ..Failed::default() });
             }
+            Told::Worked(id) => self.scheduler.worked(id.0),
             Told::Ended(id, Ended::Fresh(made)) => {
                 if self.is_fresh(id, made) {
                     self.scheduler.finished(id.0, Outcome::Fresh);

@@ -23,6 +23,8 @@ pub(crate) struct Limits {
     pub(crate) pools: Vec<u64>,
     /// How many steps may be compared with the store at once.
     pub(crate) checks: usize,
+    /// How many results may be on their way into the store at once.
+    pub(crate) stores: usize,
     /// How many others may take of what a step lacks before its turn is kept for it.
     pub(crate) patience: u32,
 }
@@ -60,7 +62,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Task {
     /// Find out whether the result of a step is there; answered by [`Scheduler::checked`].
     Check(Step),
-    /// Run a step; answered by [`Scheduler::finished`] or [`Scheduler::paused`].
+    /// Run a step; answered by [`Scheduler::worked`], if it gets so far, and then by
+    /// [`Scheduler::finished`] or [`Scheduler::paused`].
     Run(Step),
 }
 
@@ -78,6 +81,8 @@ enum State {
     Queued,
     /// Running.
     Running,
+    /// Its work is done, and its result is on its way into the store: others have its place.
+    Storing,
     /// Its last try failed; it waits for the next one.
     Paused,
     /// Over.
@@ -100,6 +105,10 @@ pub(crate) struct Scheduler {
     checking: usize,
     /// How many may be.
     checks: usize,
+    /// How many are in [`State::Storing`].
+    storing: usize,
+    /// How many may be before nothing more is started.
+    stores: usize,
     /// How many wanted steps have not ended.
     unfinished: usize,
     keep_going: bool,
@@ -132,6 +141,8 @@ impl Scheduler {
             running: BTreeSet::new(),
             checking: 0,
             checks: limits.checks.max(1),
+            storing: 0,
+            stores: limits.stores.max(1),
             unfinished: nodes.iter().filter(|node| node.wanted).count(),
             needed_by,
             states,
@@ -150,6 +161,9 @@ impl Scheduler {
             self.states[step] = State::Checking;
             self.checking += 1;
             return Some(Task::Check(step));
+        }
+        if self.storing >= self.stores {
+            return None;
         }
         let step = self.queue.pop()?;
         self.states[step] = State::Running;
@@ -179,9 +193,20 @@ impl Scheduler {
         }
     }
 
+    /// Gives the place of a step that runs to others: what is left to do is to store its result.
+    pub(crate) fn worked(&mut self, step: Step) {
+        debug_assert_eq!(self.states[step], State::Running);
+        self.leave(step);
+        self.states[step] = State::Storing;
+        self.storing += 1;
+    }
+
     /// Takes the answer to [`Task::Run`]; also ends a check that failed.
     pub(crate) fn finished(&mut self, step: Step, outcome: Outcome) {
-        debug_assert!(matches!(self.states[step], State::Running | State::Checking));
+        debug_assert!(matches!(
+            self.states[step],
+            State::Running | State::Storing | State::Checking
+        ));
         self.finish(step, outcome);
     }
 
@@ -189,12 +214,11 @@ impl Scheduler {
     /// [`Scheduler::resume`] others may have its place. False when the run is being stopped: then the
     /// step has to be finished.
     pub(crate) fn paused(&mut self, step: Step) -> bool {
-        debug_assert_eq!(self.states[step], State::Running);
+        debug_assert!(matches!(self.states[step], State::Running | State::Storing));
         if self.stopped.is_some() {
             return false;
         }
-        self.running.remove(&step);
-        self.queue.release(step);
+        self.leave(step);
         self.states[step] = State::Paused;
         true
     }
@@ -238,10 +262,16 @@ impl Scheduler {
         self.queue.push(step, self.ranks[step]);
     }
 
-    fn finish(&mut self, step: Step, outcome: Outcome) {
+    /// Puts back what a step has while it runs or stores.
+    fn leave(&mut self, step: Step) {
         if self.running.remove(&step) {
             self.queue.release(step);
         }
+        self.storing -= usize::from(self.states[step] == State::Storing);
+    }
+
+    fn finish(&mut self, step: Step, outcome: Outcome) {
+        self.leave(step);
         self.end(step, outcome);
         match outcome {
             Outcome::Fresh | Outcome::Ran => self.release(step),

@@ -15,7 +15,10 @@ impl Scheduler {
     /// known, so it is counted.
     pub(crate) fn remaining(&self) -> impl Iterator<Item = Step> {
         let counts = |state: &State| {
-            matches!(state, State::Waiting(_) | State::Queued | State::Running | State::Paused)
+            matches!(
+                state,
+                State::Waiting(_) | State::Queued | State::Running | State::Storing | State::Paused
+            )
         };
         (0..self.states.len()).filter(move |&step| counts(&self.states[step]))
     }
@@ -34,6 +37,9 @@ impl Scheduler {
         ends.extend(played.running.iter().map(|&step| Reverse((left(step), step))));
         for step in 0..played.states.len() {
             played.resume(step);
+            if played.states[step] == State::Storing {
+                ends.push(Reverse((0, step)));
+            }
         }
         loop {
             while let Some(task) = played.next() {

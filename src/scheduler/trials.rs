@@ -13,6 +13,8 @@ struct World {
     nodes: Vec<Node>,
     fresh: Vec<bool>,
     fails: Vec<bool>,
+    /// Whether a step gets so far that it has a result to store.
+    works: Vec<bool>,
     /// How often a step is paused before it ends.
     pauses: Vec<usize>,
     weights: Vec<u64>,
@@ -25,11 +27,11 @@ struct World {
 
 fn worlds() -> impl Strategy<Value = World> {
     let uses = (vec(0_u64..5, POOLS - 1), -1_i64..2, 0_u64..9);
-    let step = (vec(0..4, 12), any::<bool>(), uses, (0..10, 0..10, 0_usize..12));
+    let step = (vec(0..4, 12), any::<bool>(), uses, (0..10, 0..10, 0_usize..12, any::<bool>()));
     let cancel = prop_oneof![3 => Just(None), 1 => (0_usize..20).prop_map(Some)];
-    let pools = (1_u64..5, vec(1_u64..5, POOLS - 1), 0_u32..4);
+    let pools = (1_u64..5, vec(1_u64..5, POOLS - 1), 0_u32..4, 1_usize..4);
     (vec(step, 0..12), pools, any::<bool>(), vec(0_usize..97, 64), cancel).prop_map(
-        |(steps, (jobs, pools, patience), keep_going, order, cancel_after)| {
+        |(steps, (jobs, pools, patience, stores), keep_going, order, cancel_after)| {
             let capacities: Vec<u64> = [jobs].into_iter().chain(pools).collect();
             let checks = |jobs| usize::try_from(jobs).unwrap_or(1);
             let mut nodes = Vec::new();
@@ -50,7 +52,8 @@ fn worlds() -> impl Strategy<Value = World> {
                 fails: steps.iter().map(|step| step.3.1 < 2).collect(),
                 pauses: steps.iter().map(|step| step.3.2.saturating_sub(8)).collect(),
                 weights: steps.iter().map(|step| step.2.2).collect(),
-                limits: Limits { pools: capacities, checks: checks(jobs), patience },
+                works: steps.iter().map(|step| step.3.3).collect(),
+                limits: Limits { pools: capacities, checks: checks(jobs), stores, patience },
                 keep_going,
                 order,
                 cancel_after,
@@ -70,6 +73,7 @@ fn want(step: Step, nodes: &mut [Node]) {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Open {
     Task(Task),
+    Store(Step),
     Pause(Step),
 }
 
@@ -101,6 +105,10 @@ impl Play<'_> {
             Open::Task(Task::Run(step)) => Some(*step),
             _ => None,
         })
+    }
+
+    fn storing(&self) -> usize {
+        self.open.iter().filter(|open| matches!(open, Open::Store(_))).count()
     }
 
     fn used(&self) -> [u64; POOLS] {
@@ -136,6 +144,7 @@ impl Play<'_> {
             };
             assert!(self.world.nodes[step].needs.iter().all(done), "{step} started too early");
             if let Task::Run(step) = task {
+                assert!(self.storing() < self.world.limits.stores);
                 self.fair(step, &queue, used);
             }
             self.open.push(Open::Task(task));
@@ -143,6 +152,9 @@ impl Play<'_> {
         let (queue, used) = (self.queue(), self.used());
         for pool in 0..POOLS {
             assert!(used[pool] <= self.world.limits.pools[pool], "{used:?}");
+        }
+        if self.storing() >= self.world.limits.stores {
+            return;
         }
         // Nothing that fits waits, but for one that was passed over often enough.
         let mut kept: Vec<usize> = Vec::new();
@@ -186,7 +198,11 @@ impl Play<'_> {
                 self.end(step, Outcome::Fresh);
             }
             Open::Task(Task::Check(step)) => self.scheduler.checked(step, false),
-            Open::Task(Task::Run(step)) => {
+            Open::Task(Task::Run(step)) if self.world.works[step] => {
+                self.scheduler.worked(step);
+                self.open.push(Open::Store(step));
+            }
+            Open::Task(Task::Run(step)) | Open::Store(step) => {
                 if self.pauses[step] > 0 && self.scheduler.paused(step) {
                     self.pauses[step] -= 1;
                     self.open.push(Open::Pause(step));
@@ -221,7 +237,7 @@ fn play(world: &World) -> Vec<Option<Outcome>> {
         play.start();
         let runs = play.running().count();
         let pauses = play.open.iter().filter(|open| matches!(open, Open::Pause(_))).count();
-        assert!(play.open.len() - runs - pauses <= world.limits.checks);
+        assert!(play.open.len() - runs - pauses - play.storing() <= world.limits.checks);
         if play.scheduler.is_settled() {
             let before = play.scheduler.clone();
             play.scheduler.rest(|step| world.weights[step]);
@@ -283,7 +299,7 @@ proptest! {
 
 /// Limits of one pool.
 fn one_pool(capacity: u64) -> Limits {
-    Limits { pools: vec![capacity], checks: 8, patience: 3 }
+    Limits { pools: vec![capacity], checks: 8, stores: 8, patience: 3 }
 }
 
 /// Checks all steps that can be, each to find that it has to run.
@@ -382,7 +398,7 @@ fn a_hundred_thousand_steps_are_no_burden() {
             uses: vec![(0, 1), (1, u64::from(step.is_multiple_of(3)))],
             priority: 0,
         };
-        let limits = Limits { pools: vec![4, 1], checks: 8, patience: 8 };
+        let limits = Limits { pools: vec![4, 1], checks: 8, stores: 8, patience: 8 };
         let mut scheduler = Scheduler::new((0..STEPS).map(node).collect(), limits, false);
         let mut ran = 0;
         while let Some(task) = scheduler.next() {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::reports;
-use crate::worker::{self, Job, Message};
+use crate::worker::{Job, Message, Server};
 
 /// The description of a job, in its directory. Once it is gone, no start begins any more.
 pub(super) const DESCRIPTION: &str = "job.json";
@@ -34,7 +34,7 @@ pub fn run(directory: &Path) -> anyhow::Result<bool> {
         nix::unistd::gethostname().ok().map(|name| name.to_string_lossy().into_owned())
     });
     nix::unistd::dup2_stdout(io::stderr()).context("cannot redirect stdout to the log")?;
-    worker::serve(channel, |send| {
+    Server::new(channel)?.serve(|send| {
         let job = job.context("the job is not understood")?;
         let device = stages::device::probe(job.device).map_err(anyhow::Error::msg)?.device;
         send(&Message::Begun { node: node.unwrap_or_default(), device })?;
@@ -148,6 +148,7 @@ mod tests {
             device: DeviceChoice::Auto,
             threads: 1,
             sandbox: None,
+            log: None,
             runner: 0,
         };
         fs::write(directory.join(DESCRIPTION), serde_json::to_vec(&job).unwrap()).unwrap();

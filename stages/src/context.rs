@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct Context {
     pub threads: usize,
     /// Set when the run is cancelled: save what is worth keeping in scratch and return an error.
     pub cancelled: Arc<AtomicBool>,
+    /// The most memory, in bytes, that was resident at once in a program that the stage ran; for the
+    /// stage to note.
+    pub program_memory: Arc<AtomicU64>,
     /// Receives progress and measures.
     pub report: Box<dyn Fn(Report) + Send + Sync>,
 }
@@ -214,6 +217,7 @@ impl Trial {
             device: DeviceChoice::Cpu,
             threads: rayon::current_num_threads(),
             cancelled: Arc::default(),
+            program_memory: Arc::default(),
             report: Box::new(move |report| heard.lock().unwrap().push(report)),
         };
         Self { directory, context, reports }

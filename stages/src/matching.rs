@@ -27,6 +27,7 @@ fn run(
         device: trial.context.device,
         threads: 2,
         cancelled: trial.context.cancelled.clone(),
+        program_memory: trial.context.program_memory.clone(),
         report: Box::new(|_| ()),
     };
     (find(kind).unwrap().restore)(parameters).unwrap().run(&context).unwrap();

@@ -27,3 +27,4 @@ mod stopping;
 mod structure;
 mod sweep;
 mod watching;
+mod workers;

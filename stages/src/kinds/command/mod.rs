@@ -6,6 +6,7 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use schemars::JsonSchema;
@@ -173,7 +174,9 @@ impl Stage for Command {
         for (name, text) in &self.environment {
             environment.insert(name.into(), self.fill(text, cx)?);
         }
-        process::run(&words, &environment, &cx.cancelled)?;
+        process::run(&words, &environment, &cx.cancelled, |bytes| {
+            cx.program_memory.fetch_max(bytes, Ordering::Relaxed);
+        })?;
         check_outputs(cx.out(), &self.outputs)
     }
 }

@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use wait4::{ResUse, Wait4};
 
-/// How often a quiet program is looked at.
-const TICK: Duration = Duration::from_millis(20);
+/// How often a quiet program is looked at, in milliseconds.
+const TICK: u8 = 20;
 /// How soon a program is looked at that has closed its streams.
 const SHORTEST: Duration = Duration::from_micros(100);
 /// How long a program has between the polite signal and the final one.
@@ -36,7 +40,8 @@ pub(super) fn surroundings() -> BTreeMap<OsString, OsString> {
     std::env::vars_os().filter(|(name, _)| kept(name)).collect()
 }
 
-/// Runs a program; its output goes to the log, a line each.
+/// Runs a program; its output goes to the log, a line each. `used` is told the most memory, in bytes, that
+/// was resident at once in it or in any one program that it waited for.
 ///
 /// # Errors
 ///
@@ -45,6 +50,7 @@ pub(super) fn run(
     words: &[OsString],
     environment: &BTreeMap<OsString, OsString>,
     cancelled: &AtomicBool,
+    used: impl FnOnce(u64),
 ) -> anyhow::Result<()> {
     let (program, arguments) = words.split_first().context("no program to run")?;
     let name = program.to_string_lossy();
@@ -59,13 +65,13 @@ pub(super) fn run(
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start `{name}`"))?;
-    let (sender, lines) = sync_channel(1024);
-    forward("stdout", child.stdout.take().context("no standard output")?, sender.clone());
-    forward("stderr", child.stderr.take().context("no standard error")?, sender);
-    let mut output = Output { lines, tail: VecDeque::new() };
-    let status = wait(&mut child, &mut output, cancelled)?;
-    output.drain();
-    describe(status).map_or(Ok(()), |end| {
+    let stdout = child.stdout.take().context("no standard output")?;
+    let stderr = child.stderr.take().context("no standard error")?;
+    let mut output = Output::new(stdout.into(), stderr.into());
+    let ended = wait(&mut child, &mut output, cancelled)?;
+    used(ended.rusage.maxrss);
+    output.drain()?;
+    describe(ended.status).map_or(Ok(()), |end| {
         let tail = output.tail.into_iter().collect::<Vec<_>>().join("\n  ");
         let last =
             if tail.is_empty() { String::new() } else { format!("; its last output:\n  {tail}") };
@@ -74,22 +80,18 @@ pub(super) fn run(
 }
 
 /// Waits for the end, and stops the whole group when cancelled.
-fn wait(
-    child: &mut Child,
-    output: &mut Output,
-    cancelled: &AtomicBool,
-) -> anyhow::Result<ExitStatus> {
+fn wait(child: &mut Child, output: &mut Output, cancelled: &AtomicBool) -> anyhow::Result<ResUse> {
     let group = Pid::from_raw(i32::try_from(child.id()).context("process id out of range")?);
     let mut patience = None;
     // A program closes its streams as it ends, so at first it is looked at again very soon.
     let mut pause = SHORTEST;
     loop {
-        let tick = output.tick();
-        if let Some(status) = child.try_wait().context("cannot wait for the program")? {
+        let tick = output.tick()?;
+        if let Some(ended) = child.try_wait4().context("cannot wait for the program")? {
             // What it left running would write into a result that is being hashed.
             stop(group, Signal::SIGKILL)?;
             anyhow::ensure!(patience.is_none(), "cancelled");
-            return Ok(status);
+            return Ok(ended);
         }
         match &patience {
             None if cancelled.load(Ordering::Relaxed) => {
@@ -101,7 +103,7 @@ fn wait(
         }
         if matches!(tick, Tick::End) {
             thread::sleep(pause);
-            pause = TICK.min(pause * 2);
+            pause = Duration::from_millis(TICK.into()).min(pause * 2);
         }
     }
 }
@@ -147,40 +149,17 @@ fn describe(status: ExitStatus) -> Option<String> {
     }
 }
 
-/// The lines of both streams, and the last few of them.
+/// Both streams, and the last few of their lines.
 struct Output {
-    lines: Receiver<(&'static str, String)>,
+    streams: [Stream; 2],
     tail: VecDeque<String>,
 }
 
-impl Output {
-    /// Logs a line if one comes within a tick; returns what happened.
-    fn tick(&mut self) -> Tick {
-        match self.lines.recv_timeout(TICK) {
-            Ok((stream, line)) => {
-                tracing::info!(stream, "{line}");
-                if self.tail.len() == TAIL {
-                    self.tail.pop_front();
-                }
-                self.tail.push_back(shortened(line));
-                Tick::Line
-            }
-            Err(RecvTimeoutError::Timeout) => Tick::Quiet,
-            Err(RecvTimeoutError::Disconnected) => Tick::End,
-        }
-    }
-
-    /// Logs what is left, without waiting for ever on a stream that a runaway process holds open.
-    fn drain(&mut self) {
-        let patience = Patience::new();
-        loop {
-            match self.tick() {
-                Tick::Line => {}
-                Tick::Quiet if !patience.is_over() => {}
-                Tick::Quiet | Tick::End => return,
-            }
-        }
-    }
+/// One stream of a program, until its end.
+struct Stream {
+    name: &'static str,
+    from: Option<File>,
+    line: Vec<u8>,
 }
 
 /// Cuts a line that would fill the screen; the log has all of it.
@@ -194,49 +173,98 @@ fn shortened(mut line: String) -> String {
 
 /// What one wait for output gave.
 enum Tick {
-    Line,
+    Some,
     Quiet,
     End,
 }
 
-/// Sends each line of a stream; a carriage return ends a line too, as progress bars use it.
-fn forward(
-    stream: &'static str,
-    mut from: impl Read + Send + 'static,
-    to: SyncSender<(&'static str, String)>,
-) {
-    thread::spawn(move || {
-        let mut buffer = [0; 8192];
-        let mut line = Vec::new();
-        let send = |line: &mut Vec<u8>| {
-            let text = String::from_utf8_lossy(line).into_owned();
-            line.clear();
-            text.is_empty() || to.send((stream, text)).is_ok()
+impl Output {
+    fn new(stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        let stream =
+            |name, from: OwnedFd| Stream { name, from: Some(from.into()), line: Vec::new() };
+        Self {
+            streams: [stream("stdout", stdout), stream("stderr", stderr)],
+            tail: VecDeque::new(),
+        }
+    }
+
+    /// Logs what comes within a tick; returns what happened.
+    fn tick(&mut self) -> anyhow::Result<Tick> {
+        let open = self.streams.iter().filter_map(|stream| stream.from.as_ref());
+        let mut asked: Vec<PollFd> =
+            open.map(|from| PollFd::new(from.as_fd(), PollFlags::POLLIN)).collect();
+        if asked.is_empty() {
+            return Ok(Tick::End);
+        }
+        match poll(&mut asked, PollTimeout::from(TICK)) {
+            Ok(0) | Err(Errno::EINTR) => return Ok(Tick::Quiet),
+            answered => answered.context("cannot wait for the output of the program")?,
         };
+        // A stream that has ended is told as ready, too.
+        let ready: Vec<bool> = asked.iter().map(|asked| asked.any().unwrap_or(true)).collect();
+        let open = self.streams.iter_mut().filter(|stream| stream.from.is_some());
+        for (stream, _) in open.zip(ready).filter(|(_, ready)| *ready) {
+            stream.read(&mut self.tail);
+        }
+        Ok(Tick::Some)
+    }
+
+    /// Logs what is left, without waiting for ever on a stream that a runaway process holds open.
+    fn drain(&mut self) -> anyhow::Result<()> {
+        let patience = Patience::new();
         loop {
-            let count = match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => break,
-            };
-            for &byte in &buffer[..count] {
-                let ends = matches!(byte, b'\n' | b'\r');
-                if !ends {
-                    line.push(byte);
-                }
-                let whole = match line.len() {
-                    // Cut between words, so that whoever looks for a word in the log finds it.
-                    LONGEST => line.iter().rposition(u8::is_ascii_whitespace).map(|at| at + 1),
-                    _ => None,
-                };
-                let rest = line.split_off(whole.unwrap_or(line.len()));
-                if (ends || whole.is_some() || line.len() == LONGEST) && !send(&mut line) {
-                    return;
-                }
-                line.extend(rest);
+            match self.tick()? {
+                Tick::Some => {}
+                Tick::Quiet if !patience.is_over() => {}
+                Tick::Quiet | Tick::End => break,
             }
         }
-        send(&mut line);
-    });
+        // A stream that is still open may have said half a line.
+        self.streams.iter_mut().for_each(|stream| stream.end_line(&mut self.tail));
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Reads what is there and logs each line; a carriage return ends a line too, as progress bars
+    /// use it.
+    fn read(&mut self, tail: &mut VecDeque<String>) {
+        let mut buffer = [0; 8192];
+        let count = match self.from.as_mut().map_or(Ok(0), |from| from.read(&mut buffer)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            read => read.unwrap_or(0),
+        };
+        if count == 0 {
+            self.from = None;
+            self.end_line(tail);
+        }
+        for &byte in &buffer[..count] {
+            if matches!(byte, b'\n' | b'\r') {
+                self.end_line(tail);
+                continue;
+            }
+            self.line.push(byte);
+            if self.line.len() == LONGEST {
+                // Cut between words, so that whoever looks for a word in the log finds it.
+                let cut = self.line.iter().rposition(u8::is_ascii_whitespace);
+                let rest = self.line.split_off(cut.map_or(LONGEST, |at| at + 1));
+                self.end_line(tail);
+                self.line = rest;
+            }
+        }
+    }
+
+    /// Logs the line read so far, unless it is empty.
+    fn end_line(&mut self, tail: &mut VecDeque<String>) {
+        if self.line.is_empty() {
+            return;
+        }
+        let line = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        tracing::info!(stream = self.name, "{line}");
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(shortened(line));
+    }
 }
