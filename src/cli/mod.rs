@@ -1,6 +1,7 @@
 //! The command line: one file per command, and what they share.
 
 mod check;
+mod clean;
 mod completions;
 mod diff;
 mod graph;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -10,7 +11,7 @@ use clap::Subcommand;
 use pipe::history::History;
 
 use super::paint::Paint;
-use super::{FAILED, Failure, Global, SUCCESS, complain, quantity, visible};
+use super::{FAILED, Failure, Global, SUCCESS, clean, complain, quantity, visible};
 
 /// After this long it is said that others are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -21,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 Examples:
   pipe store size
   pipe store verify
-  pipe store gc --keep-days 7 --dry-run")]
+  pipe store gc --keep-days 7 --dry-run
+  pipe store gc --remote s3://bucket/faces pipelines/*.toml   tells what of it nobody needs")]
 pub(crate) struct Store {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +48,15 @@ enum Command {
         /// Only tell what would be removed
         #[arg(short = 'n', long)]
         dry_run: bool,
+        /// Clean up this remote instead: what the pipelines FILE name stays; only tells, without --delete
+        #[arg(long, value_name = "URL", conflicts_with = "dry_run")]
+        remote: Option<String>,
+        /// Remove it from the remote
+        #[arg(long, requires = "remote")]
+        delete: bool,
+        /// With --remote: pipeline files whose lock files and last results here name what stays
+        #[arg(value_name = "FILE", requires = "remote")]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -61,7 +72,10 @@ impl Store {
         match &self.command {
             Command::Size => size(&store),
             Command::Verify => verify(&store),
-            Command::Gc { keep_days, dry_run } => gc(&store, *keep_days, *dry_run),
+            Command::Gc { keep_days, remote: Some(url), delete, files, .. } => {
+                clean::clean(&store, url, files, *keep_days, *delete)
+            }
+            Command::Gc { keep_days, dry_run, .. } => gc(&store, *keep_days, *dry_run),
         }
     }
 }

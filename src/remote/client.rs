@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
+use object_store::{
+    MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -35,6 +37,34 @@ pub(super) struct Client {
     stopped: AtomicBool,
 }
 
+/// An object, as a listing has it.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    /// Its name, without the prefix of the remote.
+    pub(super) name: String,
+    pub(super) size: u64,
+    /// When it was written, since 1970, by the clock of the server.
+    pub(super) written: Duration,
+}
+
+impl Object {
+    fn of(meta: &ObjectMeta, prefix: &str) -> Self {
+        let seconds = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
+        Self {
+            name: below(&meta.location, prefix),
+            size: meta.size,
+            written: Duration::from_secs(seconds),
+        }
+    }
+}
+
+/// The name of an object without the prefix of its remote.
+fn below(path: &Path, prefix: &str) -> String {
+    let path = path.as_ref();
+    let rest = path.strip_prefix(prefix.trim_matches('/')).unwrap_or(path);
+    rest.trim_start_matches('/').to_owned()
+}
+
 impl Client {
     pub(super) fn new(address: &Address, purpose: Purpose) -> Result<Self, Failure> {
         let store = open::open(address, purpose)?;
@@ -54,9 +84,33 @@ impl Client {
 
     /// Returns how long an object is; none when there is none.
     pub(super) fn size(&self, name: &str) -> Result<Option<u64>, Failure> {
+        Ok(self.look(name)?.map(|object| object.size))
+    }
+
+    /// Returns what is known of an object; none when there is none.
+    pub(super) fn look(&self, name: &str) -> Result<Option<Object>, Failure> {
         let (store, path) = (Arc::clone(&self.store), self.path(name));
-        let head = self.wait(async move { Ok(store.head(&path).await?.size) });
-        self.unless_absent(head)
+        let head = self.wait(async move { store.head(&path).await });
+        let prefix = self.prefix();
+        self.unless_absent(head.map(|meta| Object::of(&meta, prefix)))
+    }
+
+    /// Lists the objects that lie in a folder, and the folders in it.
+    pub(super) fn list(&self, folder: &str) -> Result<(Vec<Object>, Vec<String>), Failure> {
+        let (store, path) = (Arc::clone(&self.store), self.path(folder));
+        let listed = self.wait(async move { store.list_with_delimiter(Some(&path)).await });
+        let Some(listed) = self.unless_absent(listed)? else { return Ok((Vec::new(), Vec::new())) };
+        let prefix = self.prefix();
+        let objects = listed.objects.iter().map(|meta| Object::of(meta, prefix));
+        let folders = listed.common_prefixes.iter().map(|path| below(path, prefix));
+        Ok((objects.collect(), folders.collect()))
+    }
+
+    /// Removes an object; one that has gone is what was wanted.
+    pub(super) fn delete(&self, name: &str) -> Result<(), Failure> {
+        let (store, path) = (Arc::clone(&self.store), self.path(name));
+        let gone = self.wait(async move { store.delete(&path).await });
+        self.unless_absent(gone).map(drop)
     }
 
     /// Returns an object no longer than `most`; none when there is none. The error of one that is
@@ -189,12 +243,17 @@ impl Client {
     }
 
     fn path(&self, name: &str) -> Path {
-        let prefix = match self.address.directory() {
-            Some(_) => "",
-            None => self.address.prefix(),
-        };
+        let prefix = self.prefix();
         let path = Path::from_url_path(format!("{prefix}/{name}"));
         path.expect("an address has a prefix of plain names")
+    }
+
+    /// What the names of all objects of this remote begin with.
+    fn prefix(&self) -> &str {
+        match self.address.directory() {
+            Some(_) => "",
+            None => self.address.prefix(),
+        }
     }
 
     fn runtime(&self) -> &Runtime {

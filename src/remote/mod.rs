@@ -6,6 +6,7 @@
 
 mod address;
 mod carry;
+mod clean;
 mod client;
 mod failure;
 mod fetch;
@@ -16,6 +17,7 @@ mod send;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use address::{Address, NotAnAddress};
+pub use clean::{Cleaned, SHORTEST_GRACE};
 pub use failure::Failure;
 pub(crate) use fetch::Listener;
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use cache::{Content, Parcel, Store};
 
 use super::carry::{Carrier, THREADS, carry};
+use super::clean::is_stale;
 use super::client::PIECE;
 use super::failure::Failure;
 use super::fetch::Listener;
@@ -72,7 +73,9 @@ impl Carrier for Sending<'_> {
             };
         };
         let size = outgoing.size();
-        if !self.again && client.size(&name)? == Some(size) {
+        let there = if self.again { None } else { client.look(&name)? };
+        // One that was there for long is sent again, so that who cleans up takes it for new.
+        if there.is_some_and(|object| object.size == size && !is_stale(&object)) {
             self.listener.bytes(parcel, size);
             return Ok(());
         }
