@@ -56,6 +56,10 @@ class Tool:
     def prepare(self, root):
         pass
 
+    def plan(self):
+        """The command that says what a run would do; none where there is no such command."""
+        return None
+
 
 class Pipe(Tool):
     program = os.environ.get("PIPE", "pipe")
@@ -85,6 +89,9 @@ class Pipe(Tool):
     def command(self):
         return [self.path(), "run", "p.toml", "--quiet"]
 
+    def plan(self):
+        return [self.path(), "plan", "p.toml"]
+
 
 class Ninja(Tool):
     program = "ninja"
@@ -99,6 +106,9 @@ class Ninja(Tool):
 
     def command(self):
         return [self.path(), "--quiet"]
+
+    def plan(self):
+        return [self.path(), "-n"]
 
 
 class Make(Tool):
@@ -115,6 +125,9 @@ class Make(Tool):
 
     def command(self):
         return [self.path(), "--silent", f"-j{os.cpu_count()}"]
+
+    def plan(self):
+        return [self.path(), "-n"]
 
 
 class Doit(Tool):
@@ -178,6 +191,9 @@ class Snakemake(Tool):
     def command(self):
         return [self.path(), "--cores", str(os.cpu_count()), "--quiet", "all"]
 
+    def plan(self):
+        return [self.path(), "-n", "--quiet"]
+
 
 class Dvc(Tool):
     program = "dvc"
@@ -202,6 +218,9 @@ class Dvc(Tool):
 
     def command(self):
         return [self.path(), "repro", "--quiet"]
+
+    def plan(self):
+        return [self.path(), "repro", "--dry"]
 
 
 TOOLS = {

@@ -1,14 +1,16 @@
 //! Results on disk, found by key.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::durable::Disk;
 use crate::error::{At, StoreError};
+use crate::file_table::Known;
 use crate::fingerprint::Key;
 use crate::in_use::InUse;
 use crate::manifest::Manifest;
@@ -33,6 +35,8 @@ pub struct Store {
     pub(crate) disk: Disk,
     /// Whether the file system was found unable to share blocks between files.
     pub(crate) copies_bytes: AtomicBool,
+    /// The objects of a listing that were read and not yet looked at as a tree.
+    proven: Mutex<HashMap<Digest, Vec<Known>>>,
     /// Outside files that were looked at, while nothing is being made.
     pub(crate) seen: Seen,
 }
@@ -97,8 +101,9 @@ impl Store {
         let in_use = InUse::take(&version.join("lock"))?;
         let identity = identity(&fs::metadata(&version).at("read", &version)?);
         let (session, disk, seen) = (Mutex::new(None), Disk::default(), Seen::default());
-        let copies_bytes = AtomicBool::new(false);
-        let store = Self { root, version, in_use, identity, session, disk, copies_bytes, seen };
+        let (copies_bytes, proven) = (AtomicBool::new(false), Mutex::default());
+        let store =
+            Self { root, version, in_use, identity, session, disk, copies_bytes, proven, seen };
         // What cannot be removed, perhaps because it is another user's, is in nobody's way.
         if let Err(error) = Session::clean(&store.tmp()) {
             tracing::warn!("{error}");
@@ -198,6 +203,10 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
             Err(error) => Err(error).at("read", &path),
         }
+    }
+
+    pub(crate) fn proven(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Known>>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the private directory of this store, made when first asked for.

@@ -68,8 +68,12 @@ impl Store {
     /// Returns whether a tree holds exactly the files of `listing`.
     fn is_sound(&self, tree: &Path, listing: &Listing, digest: &Digest) -> bool {
         let place = self.tree_table(digest);
-        let tables = [place.clone(), self.object_table(digest)];
-        let tables = tables.map(|table| Self::table_of(listing, &table));
+        let proven = self.proven().remove(digest);
+        let objects = proven.map_or_else(
+            || Self::table_of(listing, &self.object_table(digest)),
+            |files| FileTable { root: String::new(), files },
+        );
+        let tables = [Self::table_of(listing, &place), objects];
         let found = match Walk::output(tree).files() {
             Ok(found) => found,
             Err(error) => {

@@ -1,6 +1,7 @@
 //! Times, sizes and figures as people read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// `0.3 s`, `42 s`, `3 min 12 s`, `1 h 5 min`.
 pub(crate) fn seconds(seconds: f64) -> String {
@@ -62,8 +63,10 @@ pub(crate) fn count(number: usize, what: &str) -> String {
 
 /// A path as short as it can be written from here.
 pub(crate) fn path(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+    // Nobody goes elsewhere once there is something to tell.
+    static HERE: OnceLock<PathBuf> = OnceLock::new();
+    let here = HERE.get_or_init(|| std::env::current_dir().unwrap_or_default());
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
 #[cfg(test)]
