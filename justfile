@@ -50,6 +50,10 @@ cuda:
     scripts/setup-cuda
     . target/cuda-kit/env.sh && cargo build --release --features cuda
 
+# Check and measure training on the GPU here beside the CPU and PyTorch; `scripts/gpu-check --help` has more.
+gpu-check:
+    scripts/gpu-check
+
 # Licences, advisories and sources of every dependency.
 deny:
     cargo deny check

@@ -11,7 +11,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::json;
 use stages::Profile;
-use stages::workload::{Loading, Training};
+use stages::workload::{Loading, Place, Training};
 
 const CLASSES: usize = 100;
 const SIDE: usize = 112;
@@ -68,7 +68,7 @@ impl Works {
         let key = format!("{name} {batch}");
         if !self.trainings.contains_key(&key) {
             let model = model(name).with_context(|| format!("no model {name}"))?;
-            let training = Training::new(&settings(model), CLASSES, batch, SIDE)?;
+            let training = Training::new(&settings(model), CLASSES, batch, SIDE, &Place::cpu())?;
             self.trainings.insert(key.clone(), training);
         }
         self.trainings.get_mut(&key).context("it was made above")

@@ -31,4 +31,4 @@ mod weights;
 
 pub use context::{Context, DeviceChoice, Earlier, Report};
 pub use kind::{Arity, Complaint, DynStage, Input, Kind, Pool, Read, Source, Stage};
-pub use ops::{Clock, Profile, Share};
+pub use ops::{Clock, Parity, Profile, Share, Verdict};

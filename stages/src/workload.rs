@@ -5,14 +5,19 @@
 use anyhow::Context as _;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
 
 use crate::augment::{AnyAugmentation, apply_all};
+use crate::context::DeviceChoice;
+use crate::crc32c::crc32c;
 use crate::data::Picture;
+use crate::device;
 use crate::loss::AnyLoss;
 use crate::model::AnyModel;
-use crate::ops::{Clock, Profile, Tape, Value};
+use crate::ops::{Clock, Parity, Profile, Tape, Value};
 use crate::optim::{AnyOptimizer, Optimizer};
 use crate::rng::Random;
+use crate::training::description::Precision;
 use crate::training::learning::learn;
 use crate::training::loader::Loader;
 use crate::training::network::Network;
@@ -27,7 +32,50 @@ struct Settings {
     optimizer: AnyOptimizer,
 }
 
-/// A network with a batch to learn from, on the CPU.
+/// Where a workload computes, and in what numbers.
+#[derive(Clone, Debug)]
+pub struct Place {
+    device: Device,
+    dtype: DType,
+}
+
+impl Place {
+    /// The CPU, in f32.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Self { device: Device::Cpu, dtype: DType::F32 }
+    }
+
+    /// Opens a device; `precision` is `f32` or `bf16`, as in a pipeline file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened or does not compute in these numbers.
+    pub fn open(choice: DeviceChoice, precision: &str) -> anyhow::Result<Self> {
+        let device = device::open(choice)?;
+        let dtype = Precision::deserialize(precision.into_deserializer())
+            .map_err(|error: serde::de::value::Error| anyhow::anyhow!("{error}"))?
+            .dtype(&device)?;
+        Ok(Self { device, dtype })
+    }
+
+    /// Prepares a check of every operator here beside the CPU's kernels; `seed` draws shapes.
+    #[must_use]
+    pub fn parity(&self, seed: u64) -> Parity {
+        Parity::new(self.device.clone(), self.dtype, seed)
+    }
+
+    /// Waits until the device has done all it was given.
+    ///
+    /// # Errors
+    ///
+    /// When the device has failed.
+    pub fn wait(&self) -> anyhow::Result<()> {
+        Ok(self.device.synchronize()?)
+    }
+}
+
+/// A network with a batch to learn from.
 pub struct Training {
     network: Network,
     parameters: Vec<Parameter>,
@@ -43,17 +91,23 @@ impl Training {
     /// # Errors
     ///
     /// When the table is wrong or there is no memory.
-    pub fn new(settings: &str, classes: usize, batch: usize, side: usize) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: &str,
+        classes: usize,
+        batch: usize,
+        side: usize,
+        place: &Place,
+    ) -> anyhow::Result<Self> {
         let Settings { model, loss, optimizer } =
             toml::from_str(settings).context("the settings of a network")?;
-        let device = Device::Cpu;
-        let network = Network::new(0, &device, DType::F32, &model, &loss, classes, None)?;
+        let Place { device, dtype } = place;
+        let network = Network::new(0, device, *dtype, &model, &loss, classes, None)?;
         let parameters = network.weights.trainable();
         let optimizer = optimizer.build(parameters.clone())?;
         let mut random = Random::new(0, "workload", &[]);
         let pixels: Vec<f32> =
             (0..batch * side * side * 3).map(|_| random.normal() as f32).collect();
-        let images = Tensor::from_vec(pixels, (batch, side, side, 3), &device)?;
+        let images = Tensor::from_vec(pixels, (batch, side, side, 3), device)?;
         let labels = (0..batch).map(|image| (image % classes) as u32).collect();
         Ok(Self { network, parameters, optimizer, images, labels })
     }
@@ -73,9 +127,34 @@ impl Training {
     ///
     /// As [`Self::step`].
     pub fn measured_step(&mut self, clock: Clock) -> anyhow::Result<Profile> {
-        let mut tape = Tape::training().measured(clock);
+        let mut tape = Tape::training().measured(clock, self.images.device());
         self.step_on(&mut tape)?;
         Ok(tape.profile())
+    }
+
+    /// Returns the embeddings of the batch, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
+    pub fn embeddings(&self) -> anyhow::Result<Vec<f32>> {
+        Ok(self.network.embed(&self.images)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Returns a checksum of all weights and running statistics: equal where every bit is.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn checksum(&self) -> anyhow::Result<u32> {
+        let mut bytes = Vec::new();
+        for (name, tensor) in self.network.weights.tensors() {
+            bytes.extend(name.as_bytes());
+            for number in tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()? {
+                bytes.extend(number.to_le_bytes());
+            }
+        }
+        Ok(crc32c(&bytes))
     }
 
     /// Computes the embeddings of the batch, as the stages that use trained weights do.
@@ -93,9 +172,9 @@ impl Training {
     ///
     /// As [`Self::step`].
     pub fn measured_inference(&self, clock: Clock) -> anyhow::Result<Profile> {
-        let mut tape = Tape::inference().measured(clock);
+        let mut tape = Tape::inference().measured(clock, self.images.device());
         let mut unused = Random::new(0, "inference", &[]);
-        let images = Value::constant(self.images.clone());
+        let images = Value::constant(self.images.to_dtype(self.network.dtype)?);
         self.network.model.forward(&mut tape, &images, &mut unused)?;
         Ok(tape.profile())
     }
@@ -156,13 +235,23 @@ impl Loading {
 
 #[cfg(test)]
 mod tests {
-    use super::{Loading, Training};
+    use super::{Loading, Place, Training};
+
+    #[test]
+    fn a_place_is_named_as_in_a_pipeline() {
+        let message = |precision: &str| {
+            Place::open("cpu".parse().unwrap(), precision).unwrap_err().to_string()
+        };
+        assert!(message("f16").contains("unknown variant `f16`"), "{}", message("f16"));
+        assert!(message("bf16").starts_with("precision bf16 needs a GPU"));
+        assert!(Place::open("cpu".parse().unwrap(), "f32").unwrap().wait().is_ok());
+    }
 
     #[test]
     fn a_step_teaches_and_tells_where_time_went() {
         let settings = "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}\n\
                         optimizer.sgd = {}";
-        let mut training = Training::new(settings, 3, 4, 16).unwrap();
+        let mut training = Training::new(settings, 3, 4, 16, &Place::cpu()).unwrap();
         let first = training.step().unwrap();
         let mut last = first;
         for _ in 0..20 {
@@ -173,6 +262,11 @@ mod tests {
         let products: u64 = profile.values().map(|share| share.products).sum();
         assert!(profile.contains_key("batch norm") && products > 0, "{profile:?}");
         training.infer().unwrap();
+        let weights = training.checksum().unwrap();
+        assert_eq!(training.embeddings().unwrap().len(), 4 * 64);
+        assert_eq!(training.checksum().unwrap(), weights);
+        training.step().unwrap();
+        assert_ne!(training.checksum().unwrap(), weights);
         // a convolution's products on the way back are twice those before, but for the first one's
         let forward = training.measured_inference(|| 1).unwrap()["convolution 3x3"].products;
         let entry = 4 * 16 * 16 * 8 * 27;

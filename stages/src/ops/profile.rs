@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use candle_core::Device;
+
 /// Returns nanoseconds since some moment.
 pub type Clock = fn() -> u64;
 
@@ -51,23 +53,33 @@ pub type Profile = BTreeMap<String, Share>;
 /// Measures one operator after another.
 pub(super) struct Stopwatch {
     clock: Clock,
+    /// Waited for before the clock is read: a GPU works on after an operator has returned.
+    device: Device,
     last: u64,
     profile: Profile,
 }
 
 impl Stopwatch {
-    pub(super) fn start(clock: Clock) -> Self {
-        Self { clock, last: clock(), profile: Profile::new() }
+    pub(super) fn start(clock: Clock, device: &Device) -> Self {
+        let mut watch = Self { clock, device: device.clone(), last: 0, profile: Profile::new() };
+        watch.skip();
+        watch
+    }
+
+    fn now(&self) -> u64 {
+        // a device that has failed says so at the next operator
+        let _ = self.device.synchronize();
+        (self.clock)()
     }
 
     /// Starts over, so that what was done since the last operator belongs to none.
     pub(super) fn skip(&mut self) {
-        self.last = (self.clock)();
+        self.last = self.now();
     }
 
     /// Gives an operator the time since the one before it.
     pub(super) fn lap(&mut self, work: Work, back: bool) {
-        let now = (self.clock)();
+        let now = self.now();
         let name = match work.kernel {
             None => work.name.to_owned(),
             Some([rows, columns]) => format!("{} {rows}x{columns}", work.name),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::profile::{Clock, Profile, Stopwatch, Work};
 use super::value::{Array, Value};
@@ -39,9 +39,9 @@ impl Tape {
         Self { training: false, steps: Vec::new(), stopwatch: None }
     }
 
-    /// Measures every operator from now on, and the way back.
-    pub(crate) fn measured(self, clock: Clock) -> Self {
-        Self { stopwatch: Some(Stopwatch::start(clock)), ..self }
+    /// Measures every operator from now on, and the way back, on the device where they run.
+    pub(crate) fn measured(self, clock: Clock, device: &Device) -> Self {
+        Self { stopwatch: Some(Stopwatch::start(clock, device)), ..self }
     }
 
     /// Ends the measuring.

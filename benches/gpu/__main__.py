@@ -1,0 +1,275 @@
+"""Checks and measures training on a GPU: `python3 benches/gpu --program PATH --out docs/measured/training-gpu.md`.
+
+First every operator beside the CPU, value and gradients, each answer in seconds; an operator that ends or
+stalls the program is told and the rest goes on in a fresh one. Then short trainings on GPU and CPU side by
+side. Then, with torch installed, the benchmark. Leaves no time unspent: what `--limit` cuts off is named.
+`--cpu` does the correctness part alone, with the CPU's composed operators in the place of a GPU's.
+"""
+
+import argparse
+import datetime
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import networks
+import report
+
+BATCH, SIDE = 256, 112
+ROUNDS, WARM_UP = 20, 5
+TRAININGS = {  # network: batch, side, steps
+    "small-resnet": (16, 32, 20),
+    "small-iresnet": (16, 32, 20),
+    "small-mobilenet": (8, 32, 10),
+    "small-convnext": (8, 32, 10),
+}
+# How far losses may part from the CPU's, as a share of them, and first embeddings from theirs.
+APART = {"f32": (0.02, 1e-3), "bf16": (0.15, 5e-2)}
+LONG = ("small-iresnet", 64, 32, 400)
+
+
+class Pipe:
+    """The Rust half; started again where a request has ended it."""
+
+    def __init__(self, program, device, precision):
+        self.command = [program, device, precision]
+        self.process = None
+
+    def start(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        try:
+            self.process = subprocess.Popen(self.command, text=True, **pipes)
+        except OSError as error:
+            return {"failure": f"{self.command[0]} cannot be started: {error.strerror}"}
+        self.answers, self.complaints = queue.Queue(), []
+        process, answers, complaints = self.process, self.answers, self.complaints
+
+        def read():
+            for line in process.stdout:
+                answers.put(line)
+            answers.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        self.listening = threading.Thread(target=lambda: complaints.extend(process.stderr), daemon=True)
+        self.listening.start()
+        return self.hear(120)
+
+    def hear(self, seconds):
+        """Returns an answer, or a failure where there is none in time."""
+        try:
+            line = self.answers.get(timeout=seconds)
+        except queue.Empty:
+            self.stop()
+            return {"failure": f"no answer within {seconds} s"}
+        if line is not None:
+            return json.loads(line)
+        status = self.process.wait()
+        self.listening.join(1)
+        self.process = None
+        said = "".join(self.complaints).strip() or "nothing"
+        return {"failure": f"it ended with status {status} and said: {said}"}
+
+    def ask(self, request, seconds=60):
+        if self.process is None:
+            started = self.start()
+            if "failure" in started:
+                return started
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # `hear` tells how it ended
+        answer = self.hear(seconds)
+        if "failure" in answer and self.command[1] != "cpu":
+            self.stop()
+        return answer
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Clock:
+    """What is left of the time there is."""
+
+    def __init__(self, limit):
+        self.end = time.monotonic() + limit
+        self.cut = []
+
+    def left(self, what, needed):
+        if time.monotonic() + needed < self.end:
+            return True
+        self.cut.append(what)
+        return False
+
+
+def check_operators(pipe, clock, precision):
+    """Returns (name, answer) of each operator."""
+    names = pipe.ask("names")
+    if "failure" in names:
+        sys.exit(f"gpu-check: {names['failure']}")
+    found = []
+    for number, name in enumerate(names["answer"]):
+        if not clock.left(f"operators in {precision} from `{name}` on", 5):
+            break
+        found.append((name, pipe.ask(f"check {number}")))
+        progress(found[-1])
+    return found
+
+
+def progress(one):
+    name, answer = one
+    if "failure" in answer:
+        print(f"failed  {name}: {answer['failure']}", file=sys.stderr)
+    elif not answer["answer"]["holds"]:
+        print(f"wrong   {name}: {answer['answer']}", file=sys.stderr)
+
+
+def compare(ours, again, theirs, precision):
+    """Returns how far a training on a device is from the CPU's, and what is wrong with it."""
+    for answer in (ours, again, theirs):
+        if "failure" in answer:
+            return {"wrong": answer["failure"]}
+    ours, again, theirs = ours["answer"], again["answer"], theirs["answer"]
+    losses, embeddings = APART[precision]
+    pairs = list(zip(ours["losses"], theirs["losses"]))
+    by_loss = max(abs(a - b) / abs(b) if ours["finite"] else float("inf") for a, b in pairs)
+    length = sum(number**2 for number in theirs["embeddings"]) ** 0.5
+    by_embedding = float("inf")  # also where one is no number, which JSON gives as nothing
+    if None not in ours["embeddings"]:
+        apart = sum((a - b) ** 2 for a, b in zip(ours["embeddings"], theirs["embeddings"])) ** 0.5
+        by_embedding = apart / max(length, 1e-9)
+    wrong = []
+    if not ours["finite"]:
+        wrong.append("a loss is not finite")
+    if by_loss > losses:
+        wrong.append(f"losses differ by {by_loss:.3g}, and {losses} is allowed")
+    if not by_embedding <= embeddings:
+        wrong.append(f"first embeddings differ by {by_embedding:.3g}, and {embeddings} is allowed")
+    if ours["checksum"] != again["checksum"]:
+        wrong.append("a second run gave other weights")
+    return {"losses": by_loss, "embeddings": by_embedding, "wrong": "; ".join(wrong)}
+
+
+def check_trainings(pipe, other, clock, precision):
+    found = []
+    for name, (batch, side, steps) in TRAININGS.items():
+        if not clock.left(f"training of {name} in {precision}", 30):
+            continue
+        request = f"curve {name} {batch} {side} {steps}"
+        ours, again, theirs = pipe.ask(request, 120), pipe.ask(request, 120), other.ask(request, 300)
+        found.append((name, compare(ours, again, theirs, precision)))
+    return found
+
+
+def check_long(pipe, clock):
+    """Trains with ArcFace for hundreds of steps: no loss may be other than a number."""
+    name, batch, side, steps = LONG
+    if not clock.left("the long training in bf16", 40):
+        return None
+    answer = pipe.ask(f"curve {name} {batch} {side} {steps}", 120)
+    if "failure" in answer:
+        return {"wrong": answer["failure"]}
+    losses = answer["answer"]["losses"]
+    wrong = "" if answer["answer"]["finite"] else "a loss is not finite"
+    if not wrong and not losses[-1] < losses[0]:
+        wrong = f"the loss went from {losses[0]:.3f} to {losses[-1]:.3f}"
+    return {"steps": steps, "first": losses[0], "last": losses[-1], "wrong": wrong}
+
+
+def median(times):
+    return sorted(times)[len(times) // 2]
+
+
+def measure_pipe(pipe, name):
+    request = f"{name} {BATCH} {SIDE}"
+    for _ in range(WARM_UP):
+        answer = pipe.ask(f"step {request}", 180)
+        if "failure" in answer:
+            return answer
+    walls = [pipe.ask(f"step {request}") for _ in range(ROUNDS)]
+    for answer in walls:
+        if "failure" in answer:
+            return answer
+    memory = networks.memory_of(pipe.process.pid)
+    profile = pipe.ask(f"profile {request}", 120)
+    seconds = median([answer["answer"]["wall"] for answer in walls])
+    return {"seconds": seconds, "memory": memory, "profile": profile}
+
+
+def benchmark(pipe, clock):
+    found = {}
+    for name in networks.NETWORKS:
+        if not clock.left(f"the benchmark of {name}", 75):
+            continue
+        ours = measure_pipe(pipe, name)
+        pipe.stop()  # gives the memory back
+        found[name] = (ours, networks.measure(name, BATCH, SIDE, WARM_UP, ROUNDS))
+    return found
+
+
+def right(operators, trainings, long):
+    answers = [answer for found in operators.values() for _, answer in found]
+    holds = all("failure" not in answer and answer["answer"]["holds"] for answer in answers)
+    ends = [one["wrong"] for found in trainings.values() for _, one in found]
+    ends += [long["wrong"]] if long else []
+    return holds and not any(ends)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", required=True, help="the Rust half, as scripts/gpu-check builds it")
+    parser.add_argument("--out", help="the file to write; printed where not given")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--limit", type=float, default=540, help="seconds after which nothing new begins")
+    parser.add_argument("--cpu", action="store_true", help="check the composed operators of the CPU instead")
+    parser.add_argument("--only", choices=["operators", "trainings", "benchmark"])
+    options = parser.parse_args()
+
+    started = time.monotonic()
+    clock = Clock(options.limit)
+    device = "cpu" if options.cpu else options.device
+    wanted = lambda part: options.only in (None, part)
+    operators, trainings, results, long = {}, {}, {}, None
+    other = Pipe(options.program, "cpu", "f32")
+    pipes = {precision: Pipe(options.program, device, precision) for precision in ("f32", "bf16")}
+    if options.cpu:
+        del pipes["bf16"]
+    try:
+        for precision, pipe in pipes.items():
+            opened = pipe.start()
+            if "failure" in opened:
+                sys.exit(f"gpu-check: {opened['failure']}")
+            if wanted("operators"):
+                operators[precision] = check_operators(pipe, clock, precision)
+            if wanted("trainings") and not options.cpu:
+                trainings[precision] = check_trainings(pipe, other, clock, precision)
+            if wanted("trainings") and precision == "bf16":
+                long = check_long(pipe, clock)
+            if precision == "f32":
+                pipe.stop()
+        if wanted("benchmark") and not options.cpu:
+            results = benchmark(pipes["bf16"], clock)
+    finally:
+        for pipe in [other, *pipes.values()]:
+            pipe.stop()
+    holds = right(operators, trainings, long)
+    found = report.Found(operators, trainings, long, results, clock.cut)
+    seconds = time.monotonic() - started
+    text = report.write(found, holds, device, datetime.date.today(), seconds, BATCH, SIDE)
+    if options.out:
+        with open(options.out, "w") as file:
+            file.write(text)
+    else:
+        print(text)
+    if not holds:
+        sys.exit("gpu-check: something is wrong; the report names it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+//! What every operator is checked with: shapes, odd ones among them, and how it runs.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor, Var};
+
+use crate::ops::{self, BatchNorm, LayerNorm, Moves, Rectifier, Tape, Value};
+use crate::rng::Random;
+use crate::weights::{Buffer, Parameter};
+
+/// What is checked, the tensors it is checked with, and how it runs.
+pub(in crate::ops) type Check = (String, Vec<(&'static str, Tensor)>, Operator);
+
+pub(in crate::ops) type Operator = Box<dyn Fn(&mut Tape, &Inputs<'_>) -> Result<Value>>;
+
+/// What an operator of [`operators`] is given: named tensors, on the tape where it reads values.
+pub(in crate::ops) struct Inputs<'a> {
+    pub(in crate::ops) tensors: &'a [(&'static str, Tensor)],
+    pub(in crate::ops) values: Vec<Value>,
+}
+
+impl Inputs<'_> {
+    pub(in crate::ops) fn value(&self, index: usize) -> &Value {
+        &self.values[index]
+    }
+    pub(in crate::ops) fn tensor(&self, index: usize) -> &Tensor {
+        &self.tensors[index].1
+    }
+}
+
+/// Returns numbers of a shape, drawn from a seed.
+pub(in crate::ops) fn draw(purpose: &str, shape: &[usize]) -> Tensor {
+    let mut random = Random::new(11, purpose, &[]);
+    let numbers = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+    Tensor::from_vec(numbers, shape, &Device::Cpu).expect("as many numbers as the shape says")
+}
+
+fn draw_wide(purpose: &str, length: usize, factor: f64) -> Tensor {
+    (draw(purpose, &[length]) * factor).expect("a product on the CPU")
+}
+
+/// Makes a parameter of a tensor.
+pub(in crate::ops) fn parameter(name: &str, tensor: &Tensor) -> Result<Parameter> {
+    let variable = Var::from_tensor(tensor)?;
+    Ok(Parameter { name: name.to_owned(), variable, decay: true })
+}
+
+/// Makes a batch norm of its tensors.
+pub(in crate::ops) fn batch_norm(
+    weight: &Tensor,
+    bias: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+) -> Result<BatchNorm> {
+    let buffer = |name: &str, tensor: &Tensor| -> Result<Buffer> {
+        Ok(Buffer { name: name.to_owned(), variable: Var::from_tensor(tensor)? })
+    };
+    Ok(BatchNorm {
+        weight: parameter("weight", weight)?,
+        scales: true,
+        bias: parameter("bias", bias)?,
+        running_mean: buffer("mean", mean)?,
+        running_var: buffer("var", var)?,
+        momentum: 0.1,
+        eps: 1e-5,
+    })
+}
+
+/// Returns every operator, as a function of named tensors, all of which get a gradient.
+pub(in crate::ops) fn operators() -> Vec<Check> {
+    [convolutions(), norms(), others()].into_iter().flatten().collect()
+}
+
+fn convolutions() -> Vec<Check> {
+    let plain = Moves::new;
+    let grouped = |stride, padding, groups| plain(stride, padding).grouped(groups);
+    let cases = [
+        ([2, 5, 7, 9], 6, [1, 1], plain(1, 0)),
+        ([2, 5, 4, 11], 3, [1, 1], plain(2, 0)),
+        ([2, 5, 6, 10], 17, [3, 3], plain(1, 1)),
+        ([1, 9, 6, 2], 5, [3, 3], plain(2, 1)),
+        ([1, 6, 5, 12], 5, [3, 3], plain(2, 1)),
+        ([1, 9, 10, 3], 4, [7, 7], plain(2, 3)),
+        ([1, 8, 7, 9], 2, [7, 7], plain(1, 3)),
+        // by Winograd's tiles, of which some reach over the edge
+        ([2, 5, 4, 17], 18, [3, 3], plain(1, 1)),
+        ([1, 5, 6, 16], 17, [3, 3], plain(1, 0)),
+        ([1, 3, 4, 17], 16, [3, 3], plain(1, 2)),
+        // channel by channel
+        ([2, 6, 5, 7], 7, [3, 3], grouped(1, 1, 7)),
+        ([1, 7, 6, 5], 5, [3, 3], grouped(2, 1, 5)),
+        ([1, 3, 4, 35], 35, [7, 7], grouped(1, 3, 35)),
+        // in groups, with gaps, and not square
+        ([1, 6, 5, 6], 9, [3, 3], grouped(1, 1, 3)),
+        ([2, 4, 5, 3], 6, [3, 1], Moves { dilation: [2, 1], ..grouped(1, 2, 3) }),
+        ([1, 7, 8, 4], 3, [2, 3], Moves { stride: [2, 3], padding: [1, 0], ..plain(1, 0) }),
+    ];
+    cases.into_iter().map(convolution).collect()
+}
+
+/// How a convolution is asked for: images, results, kernel, moves.
+type Asked = ([usize; 4], usize, [usize; 2], Moves);
+
+fn convolution((shape, outputs, [rows, columns], moves): Asked) -> Check {
+    let weight = [outputs, shape[3] / moves.groups, rows, columns];
+    let tensors =
+        vec![("x", draw("x", &shape)), ("w", draw("w", &weight)), ("b", draw("b", &[outputs]))];
+    let Moves { stride, padding, dilation, groups } = moves;
+    let name = format!(
+        "convolution {shape:?} by {weight:?}, stride {stride:?}, padding {padding:?}, dilation \
+         {dilation:?}, groups {groups}"
+    );
+    let run: Operator = Box::new(move |tape, x| {
+        let (weight, bias) = (parameter("w", x.tensor(1))?, parameter("b", x.tensor(2))?);
+        ops::convolution(tape, x.value(0), &weight, Some(&bias), moves)
+    });
+    (name, tensors, run)
+}
+
+/// Returns convolutions, norms and poolings of shapes drawn from a seed, up to those of a small network.
+pub(super) fn drawn(seed: u64, count: u64) -> Vec<Check> {
+    let one = |number: u64| {
+        let mut random = Random::new(seed, "shapes", &[number]);
+        let mut from = |low: usize, high: usize| low + random.below((high - low) as u64) as usize;
+        let [images, height, width] = [from(1, 5), from(7, 30), from(7, 30)];
+        let depthwise = number.is_multiple_of(3);
+        let groups = if depthwise { from(2, 100) } else { [1, 1, 2, 4][from(0, 4)] };
+        let inputs = if depthwise { groups } else { groups * from(1, 33) };
+        let outputs = if depthwise { groups } else { groups * from(1, 33) };
+        let kernel = [[1, 1], [3, 3], [3, 3], [5, 5], [7, 7], [3, 1]][from(0, 6)];
+        let moves = Moves {
+            stride: [from(1, 3), from(1, 3)],
+            padding: [from(0, 1 + kernel[0] / 2), from(0, 1 + kernel[1] / 2)],
+            dilation: [1; 2],
+            groups,
+        };
+        let rows = images * height * width;
+        [
+            convolution(([images, height, width, inputs], outputs, kernel, moves)),
+            norm([images, height, width, inputs], number.is_multiple_of(2), Rectifier::Relu),
+            layer([1, 1, rows, outputs]),
+        ]
+    };
+    (0..count).flat_map(one).collect()
+}
+
+fn norms() -> Vec<Check> {
+    let mut all: Vec<Check> = Vec::new();
+    let rectifiers = [Rectifier::None, Rectifier::Relu, Rectifier::Relu6];
+    for (residual, rectifier) in [false, true].into_iter().flat_map(|r| rectifiers.map(|x| (r, x)))
+    {
+        all.push(norm([2, 4, 3, 5], residual, rectifier));
+    }
+    all.extend([5, 37].map(|channels| layer([2, 3, 2, channels])));
+    all
+}
+
+fn norm(shape: [usize; 4], residual: bool, rectifier: Rectifier) -> Check {
+    let channels = shape[3];
+    let mut tensors = vec![
+        ("x", draw("x", &shape)),
+        ("weight", draw_wide("weight", channels, 5.0)),
+        ("bias", draw("bias", &[channels])),
+    ];
+    if residual {
+        tensors.push(("residual", draw("residual", &shape)));
+    }
+    let with = if residual { " with a residual" } else { "" };
+    let run: Operator = Box::new(move |tape, x| {
+        let zero = x.tensor(1).zeros_like()?;
+        let norm = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
+        let residual = residual.then(|| x.value(3));
+        ops::batch_norm(tape, x.value(0), &norm, residual, rectifier)
+    });
+    (format!("batch norm {shape:?}{with}, rectifier {rectifier:?}"), tensors, run)
+}
+
+fn layer(shape: [usize; 4]) -> Check {
+    let channels = shape[3];
+    let tensors = vec![
+        ("x", draw("x", &shape)),
+        ("weight", draw("weight", &[channels])),
+        ("bias", draw("bias", &[channels])),
+    ];
+    let run: Operator = Box::new(move |tape, x| {
+        let (weight, bias) = (parameter("weight", x.tensor(1))?, parameter("bias", x.tensor(2))?);
+        ops::layer_norm(tape, x.value(0), &LayerNorm { weight, bias, eps: 1e-6 })
+    });
+    (format!("layer norm {shape:?}"), tensors, run)
+}
+
+fn others() -> Vec<Check> {
+    let mut all: Vec<Check> = Vec::new();
+    let wide = || vec![("x", draw("x", &[2, 7, 8, 5]))];
+    for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 1, 1)] {
+        all.push((
+            format!("max pool {kernel} {stride} {padding}"),
+            wide(),
+            Box::new(move |tape, x| ops::max_pool(tape, x.value(0), kernel, stride, padding)),
+        ));
+    }
+    all.push((
+        "average pool".to_owned(),
+        wide(),
+        Box::new(|tape, x| ops::average_pool(tape, x.value(0))),
+    ));
+    all.push((
+        "dropout".to_owned(),
+        wide(),
+        Box::new(|tape, x| {
+            let random = &mut Random::new(5, "dropout", &[]);
+            ops::dropout(tape, x.value(0), 0.3, random)
+        }),
+    ));
+    all.push(("gelu".to_owned(), wide(), Box::new(|tape, x| ops::gelu(tape, x.value(0)))));
+    all.push(("flatten".to_owned(), wide(), Box::new(|tape, x| ops::flatten(tape, x.value(0)))));
+    all.push((
+        "prelu".to_owned(),
+        vec![("x", draw("x", &[2, 3, 4, 5])), ("slope", draw("slope", &[5]))],
+        Box::new(|tape, x| ops::prelu(tape, x.value(0), &parameter("slope", x.tensor(1))?)),
+    ));
+    for drop in [0.0, 0.4] {
+        let shape = [5, 2, 3, 4];
+        let tensors = vec![
+            ("straight", draw("straight", &shape)),
+            ("branch", draw("branch", &shape)),
+            ("scale", draw("scale", &[4])),
+        ];
+        all.push((
+            format!("scaled sum {drop}"),
+            tensors,
+            Box::new(move |tape, x| {
+                let (scale, random) =
+                    (parameter("scale", x.tensor(2))?, &mut Random::new(6, "depth", &[]));
+                ops::scaled_sum(tape, x.value(0), x.value(1), &scale, drop, random)
+            }),
+        ));
+    }
+    for shape in [vec![4, 9], vec![2, 3, 2, 9]] {
+        all.push((
+            format!("linear {shape:?}"),
+            vec![("x", draw("x", &shape)), ("w", draw("w", &[6, 9])), ("b", draw("b", &[6]))],
+            Box::new(|tape, x| {
+                let (weight, bias) = (parameter("w", x.tensor(1))?, parameter("b", x.tensor(2))?);
+                ops::linear(tape, x.value(0), &weight, Some(&bias))
+            }),
+        ));
+    }
+    all
+}
