@@ -68,6 +68,7 @@ fn open_gpu(number: usize) -> anyhow::Result<Device> {
     let device = guarded(|| Device::new_cuda_with_stream(number))
         .map_err(anyhow::Error::msg)?
         .with_context(|| format!("cannot open GPU {number}"))?;
+    crate::ops::prepare(&device).with_context(|| format!("cannot use GPU {number}"))?;
     Ok(device)
 }
 

@@ -1,7 +1,8 @@
 //! Training operators with hand-written gradients, on a tape of our own.
 //!
-//! Activations are NHWC. On the CPU an operator runs our own kernels over pooled buffers; on any
-//! other device it is a composition of plain tensor operations with the same formulas. Either way
+//! Activations are NHWC. On the CPU an operator runs our own kernels over pooled buffers. On a GPU
+//! convolutions go through cuDNN; what is left, there and on any other device, is a composition of plain tensor
+//! operations with the same formulas. Either way
 //! its bytes depend on the device and the instruction set alone, never on the number of threads.
 
 mod add;
@@ -25,6 +26,8 @@ mod parity;
 mod prelu;
 mod profile;
 mod rectifier;
+#[cfg(any(feature = "cuda", test))]
+mod settings;
 mod tape;
 mod update;
 mod value;
@@ -44,6 +47,8 @@ pub use parity::{Parity, Verdict};
 pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
 pub(crate) use rectifier::Rectifier;
+#[cfg(feature = "cuda")]
+pub(crate) use settings::prepare;
 pub(crate) use tape::{Gradients, Tape};
 pub(crate) use update::{AdamFactors, DescentFactors, adapt, descend};
 pub(crate) use value::Value;

@@ -2,9 +2,12 @@
 
 mod composed;
 mod depthwise;
+mod device;
 mod field;
 mod geometry;
 mod host;
+#[cfg(any(feature = "cuda", test))]
+mod library;
 #[cfg(test)]
 mod plain_sums;
 mod winograd;
@@ -59,10 +62,10 @@ pub(crate) fn convolution(
             (gradient, _) => {
                 let gradient = Value::new(gradient, None);
                 let (gradient, input) = (gradient.tensor(), x.tensor());
-                let sums = composed::weight_gradient(&geometry, input, gradient)?;
+                let sums = device::weight_gradient(&geometry, input, gradient)?;
                 sink.give_parameter(&weight, sums)?;
                 if x.node.is_some() {
-                    let back = composed::input_gradient(&geometry, gradient, &weight.variable)?;
+                    let back = device::input_gradient(&geometry, gradient, &weight.variable)?;
                     sink.give(x.node, Array::Device(back))?;
                 }
             }
@@ -162,7 +165,7 @@ fn convolve(
             Ok(Array::Host(Host::new(geometry.output().to_vec(), y)))
         }
         Array::Device(x) => {
-            let mut y = composed::forward(geometry, x, weight)?;
+            let mut y = device::forward(geometry, x, weight)?;
             if let Some(bias) = bias {
                 y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
             }
