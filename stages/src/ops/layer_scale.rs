@@ -85,6 +85,10 @@ pub(crate) fn scaled_sum(
                 sink.give(nodes.0, Array::Host(gradient))
             }))
         }
+        #[cfg(feature = "cuda")]
+        (Array::Device(straight), Array::Device(branch)) if branch.device().is_cuda() => {
+            super::gpu::scaled_sum(tape, nodes, (straight, branch), &scale, keep)
+        }
         (Array::Device(straight), Array::Device(branch)) => {
             let keep = Tensor::from_vec(keep, (images, 1, 1, 1), &Device::Cpu)?;
             let keep = keep.to_device(branch.device())?.to_dtype(branch.dtype())?;

@@ -1,8 +1,8 @@
 //! Training operators with hand-written gradients, on a tape of our own.
 //!
 //! Activations are NHWC. On the CPU an operator runs our own kernels over pooled buffers. On a GPU
-//! convolutions go through cuDNN; what is left, there and on any other device, is a composition of plain tensor
-//! operations with the same formulas. Either way
+//! convolutions go through cuDNN, and norms and activations through kernels of ours; what is left, there and on any
+//! other device, is a composition of plain tensor operations with the same formulas. Either way
 //! its bytes depend on the device and the instruction set alone, never on the number of threads.
 
 mod add;
@@ -16,6 +16,8 @@ mod dropout;
 mod flatten;
 mod floats;
 mod gelu;
+#[cfg(any(feature = "cuda", test))]
+mod gpu;
 mod instructions;
 mod layer_norm;
 mod layer_scale;

@@ -1,6 +1,8 @@
 //! Batch normalization (Ioffe and Szegedy 2015), in one with a residual and a rectifier.
 
 mod composed;
+#[cfg(feature = "cuda")]
+mod fused;
 mod host;
 
 use anyhow::{Result, ensure};
@@ -76,6 +78,10 @@ pub(crate) fn batch_norm(
     let after = After { residual: residual.map(Value::array), rectifier };
     match x.array() {
         Array::Host(array) => on_host(tape, x, array, norm, after, residual),
+        #[cfg(feature = "cuda")]
+        Array::Device(array) if array.device().is_cuda() => {
+            fused::batch_norm(tape, x, array, norm, after, residual)
+        }
         Array::Device(array) => composed::batch_norm(tape, x, array, norm, after, residual),
     }
 }

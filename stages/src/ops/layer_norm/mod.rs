@@ -36,6 +36,10 @@ pub(crate) fn layer_norm(tape: &mut Tape, x: &Value, norm: &LayerNorm) -> Result
         x.dims()
     );
     let array = match x.array() {
+        #[cfg(feature = "cuda")]
+        Array::Device(array) if array.device().is_cuda() => {
+            return super::gpu::layer_norm(tape, x.node, array, norm);
+        }
         Array::Device(array) => return composed::layer_norm(tape, x, array, norm),
         Array::Host(array) => array.clone(),
     };
