@@ -273,3 +273,21 @@ fn settle(transaction: &Transaction<'_>, found: &[Found]) -> rusqlite::Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_journal_is_read_up_to_where_it_is_torn(
+            noise in prop::collection::vec(any::<u8>(), 0..100), whole in 0..4_usize
+        ) {
+            let line = serde_json::to_string(&Line::End { outcome: super::super::Outcome::Failed, seconds: 1.0, message: None });
+            let good = (line.unwrap() + "\n").repeat(whole);
+            let read = lines(&[good.as_bytes(), b"x", &noise].concat());
+            prop_assert_eq!(read.len(), whole);
+        }
+    }
+}

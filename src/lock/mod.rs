@@ -12,6 +12,8 @@
 //! Nothing of the machine is in it, so that it is the same wherever the same results are.
 
 mod check;
+#[cfg(test)]
+mod mutations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

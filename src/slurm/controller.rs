@@ -200,6 +200,19 @@ fn call(program: &str, arguments: &[&str], input: &str) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_slurm_prints_is_understood_or_passed_over(
+            text in r"([0-9_]{0,4}[|\n \[\]%-]?[A-Z|]{0,9}[|\n]?){0,6}", task in any::<Option<u32>>()
+        ) {
+            for (id, state) in &parse(&text) {
+                is_of(id, task);
+                prop_assert!(!id.contains('|') && !state.name.contains('|'));
+            }
+        }
+    }
 
     #[test]
     fn a_queue_is_understood() {

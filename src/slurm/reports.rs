@@ -76,6 +76,29 @@ pub(super) fn path(directory: &Path, start: u64) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn lines_that_say_nothing_are_passed_over(
+            noise in prop::collection::vec(any::<u8>(), 0..200), cut in any::<prop::sample::Index>()
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let file = path(directory.path(), 0);
+            let mut heard = Vec::new();
+            let mut reports = Reports::new(directory.path());
+            let line = r#"{"report":{"measure":{"name":"a","value":1.0}}}"#;
+            let whole = [noise.as_slice(), b"\n", line.as_bytes(), b"\n"].concat();
+            // It grows while it is read.
+            for part in [&whole[..cut.index(whole.len())], &whole] {
+                fs::write(&file, part).unwrap();
+                reports.read(&mut |what| heard.push(what)).unwrap();
+            }
+            prop_assert_eq!(heard.len(), 1);
+        }
+    }
 
     #[test]
     fn a_job_started_anew_is_heard_anew() {
