@@ -1,4 +1,4 @@
-"""Makes models.safetensors: as resnet.py, of torchvision's MobileNetV2, timm's ConvNeXt and insightface's
+"""Makes models.safetensors: as resnet.py by training.py, of torchvision's MobileNetV2, timm's ConvNeXt and insightface's
 residual network, which is written down here once more.
 
 Needs torch, torchvision, timm, numpy and safetensors; run it from any folder.
@@ -6,11 +6,8 @@ Needs torch, torchvision, timm, numpy and safetensors; run it from any folder.
 
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from resnet import CLASSES, DECAY, IMAGES, MOMENTUM, PROJECTIONS, RATE, fill, noise
-from safetensors.numpy import save_file
 from torch import nn
+from training import record, save
 
 
 class FaceBlock(nn.Module):
@@ -109,45 +106,16 @@ def our_names(net):
     return names
 
 
-tensors = {}
-
-
-def run(case, family, image, **table):
+def run(tensors, case, family, image, stream=1000, **table):
     net, length = FAMILIES[family](**table)
-    net = net.double()
-    head = nn.Linear(length, CLASSES).double()
-    named = our_names(net)
     # insightface calls the layer of the embedding `fc`
     prefix = "head" if family == "iresnet" else "fc"
-    for name, tensor in head.state_dict(keep_vars=True).items():
-        named[f"{prefix}.{name}"] = tensor
-    named = {name: tensor for name, tensor in named.items() if "tracked" not in name}
-    for stream, name in enumerate(sorted(named)):
-        fill(name, named[name], stream)
-    images = torch.from_numpy(noise(1000, IMAGES, 3, *image))
-    labels = torch.arange(IMAGES) % CLASSES
-    trained = {name: tensor for name, tensor in named.items() if tensor.requires_grad}
-
-    net.eval()
-    tensors[f"{case}/before"] = net(images)
-    net.train()
-    features = net(images)
-    loss = F.cross_entropy(head(features), labels)
-    loss.backward()
-    tensors[f"{case}/training"], tensors[f"{case}/loss"] = features, loss
-    for stream, name in enumerate(sorted(trained)):
-        gradient = trained[name].grad
-        lines = torch.from_numpy(noise(2000 + stream, PROJECTIONS, gradient.numel()))
-        figures = [gradient.norm()[None], lines @ gradient.flatten()]
-        tensors[f"{case}/gradient/{name}"] = torch.cat(figures)
-    torch.optim.SGD(trained.values(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY).step()
-    net.eval()
-    tensors[f"{case}/after"] = net(images)
+    record(tensors, case, net, our_names(net.double()), length, prefix, image, stream)
 
 
 if __name__ == "__main__":
-    run("mobilenet-v2", "mobilenet-v2", (64, 69), width=0.25)
-    run("convnext", "convnext", (64, 69), size="atto")
-    run("iresnet", "iresnet", (32, 32), depth=18, width=8, embedding=12, size=32)
-    arrays = {name: value.detach().numpy().astype("float32") for name, value in tensors.items()}
-    save_file(arrays, Path(__file__).with_suffix(".safetensors"))
+    tensors = {}
+    run(tensors, "mobilenet-v2", "mobilenet-v2", (64, 69), 1147, width=0.25)
+    run(tensors, "convnext", "convnext", (64, 69), size="atto")
+    run(tensors, "iresnet", "iresnet", (32, 32), depth=18, width=8, embedding=12, size=32)
+    save(tensors, Path(__file__).with_suffix(".safetensors"))
