@@ -1,6 +1,8 @@
 //! The operators against PyTorch, finite differences, each other, and any number of threads.
 
+mod batch_norms;
 mod differences;
+mod folding;
 mod golden;
 mod kernels;
 mod threads;
