@@ -10,6 +10,14 @@ use super::value::Array;
 /// Numbers that one task takes, in whole rows; fixed, so that nothing depends on the threads.
 const CHUNK: usize = 16 * 1024;
 
+/// A loop over rows is as long as this, where there are enough: short rows are taken several at once.
+const LONG: usize = 256;
+
+/// Repeats the numbers that belong to the columns, so that loops over them are long.
+pub(super) fn widened(numbers: &[f32]) -> Vec<f32> {
+    numbers.repeat((LONG / numbers.len().max(1)).max(1))
+}
+
 vectorized! {
     fn add_rows(sums: &mut [f32], x: &[f32]) {
         for row in x.chunks_exact(sums.len()) {

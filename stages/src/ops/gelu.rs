@@ -91,17 +91,20 @@ fn share(x: f32) -> (f32, f32) {
     let n = shifted - INTEGER;
     // ln 2 in two parts, the first of few enough digits that n times it is exact
     let r = (v - n * 0.693_145_75) - n * 1.428_606_8e-6;
-    let mut series = 1.0 / 5040.0;
-    for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = series * r + factor;
-    }
+    // written out: a loop in here keeps the loop around it from becoming vectors
+    let mut series = r * (1.0 / 5040.0) + 1.0 / 720.0;
+    series = series * r + 1.0 / 120.0;
+    series = series * r + 1.0 / 24.0;
+    series = series * r + 1.0 / 6.0;
+    series = ((series * r + 0.5) * r + 1.0) * r + 1.0;
     let power = shifted.to_bits().wrapping_sub(INTEGER.to_bits()).wrapping_add(127) << 23;
     let falling = series * f32::from_bits(power);
     let t = 1.0 / (1.0 + 0.4 * x.abs());
-    let mut tail = TAIL[9];
-    for factor in TAIL.into_iter().rev().skip(1) {
-        tail = tail * t + factor;
-    }
+    let mut tail = TAIL[9] * t + TAIL[8];
+    tail = (tail * t + TAIL[7]) * t + TAIL[6];
+    tail = (tail * t + TAIL[5]) * t + TAIL[4];
+    tail = (tail * t + TAIL[3]) * t + TAIL[2];
+    tail = (tail * t + TAIL[1]) * t + TAIL[0];
     let below = tail * t * falling;
     (if x > 0.0 { 1.0 - below } else { below }, falling)
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Statistics;
+use crate::ops::columns::widened;
 use crate::ops::floats::Floats;
 use crate::ops::instructions::vectorized;
 use crate::ops::rectifier::Rectifier;
@@ -15,6 +16,7 @@ pub(super) struct Map {
     mean: Vec<f32>,
     /// 1 / √(variance + eps).
     inverse: Vec<f32>,
+    /// Repeated for several pixels, as is `shift`.
     scale: Vec<f32>,
     shift: Vec<f32>,
 }
@@ -34,17 +36,18 @@ impl Map {
             .map(|&variance| (1.0 / (f64::from(variance) + eps).sqrt()) as f32)
             .collect();
         let scale: Vec<f32> = weight.iter().zip(&inverse).map(|(w, i)| w * i).collect();
-        let shift = bias
+        let shift: Vec<f32> = bias
             .iter()
             .zip(&mean)
             .zip(&scale)
             .map(|((b, m), s)| (f64::from(*b) - f64::from(*m) * f64::from(*s)) as f32)
             .collect();
+        let [scale, shift] = [scale, shift].map(|numbers| widened(&numbers));
         Self { mean, inverse, scale, shift }
     }
 
     pub(super) fn channels(&self) -> usize {
-        self.mean.len()
+        self.inverse.len()
     }
 }
 
@@ -116,7 +119,7 @@ vectorized! {
         let [lowest, highest] = limits;
         let channels = scale.len();
         let shift = &shift[..channels];
-        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+        for (y, x) in y.chunks_mut(channels).zip(x.chunks(channels)) {
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                 let mapped = x * scale + shift;
                 let mapped = if mapped < lowest { lowest } else { mapped };
@@ -134,9 +137,9 @@ vectorized! {
         let channels = scale.len();
         let shift = &shift[..channels];
         for ((y, x), residual) in y
-            .chunks_exact_mut(channels)
-            .zip(x.chunks_exact(channels))
-            .zip(residual.chunks_exact(channels))
+            .chunks_mut(channels)
+            .zip(x.chunks(channels))
+            .zip(residual.chunks(channels))
         {
             for ((((y, x), r), scale), shift) in
                 y.iter_mut().zip(x).zip(residual).zip(scale).zip(shift)
@@ -181,25 +184,6 @@ vectorized! {
 }
 
 vectorized! {
-    fn keep_mapped_within(
-        gradient: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2],
-    ) {
-        let [lowest, highest] = limits;
-        let channels = scale.len();
-        let shift = &shift[..channels];
-        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for (((gradient, x), scale), shift) in
-                gradient.iter_mut().zip(x).zip(scale).zip(shift)
-            {
-                let output = x * scale + shift;
-                let within = (output > lowest) & (output < highest);
-                *gradient = if within { *gradient } else { 0.0 };
-            }
-        }
-    }
-}
-
-vectorized! {
     fn add_gradients(sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], mean: &[f32]) {
         let (plain, weighted) = sums;
         let channels = mean.len();
@@ -215,8 +199,38 @@ vectorized! {
     }
 }
 
-/// Sets the gradient to 0 where the output, given or else worked out again, is at a limit, and returns
-/// the gradients by weight and bias; chunks are added in f64 in their order.
+vectorized! {
+    fn add_gradients_within(
+        sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], map: &Map, limits: [f32; 2],
+    ) {
+        let (plain, weighted) = sums;
+        let [lowest, highest] = limits;
+        let channels = map.channels();
+        let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
+        let (mean, scale, shift) = (&map.mean[..channels], &map.scale[..channels], &map.shift[..channels]);
+        for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+            for ((((((plain, weighted), x), gradient), mean), scale), shift) in plain
+                .iter_mut()
+                .zip(weighted.iter_mut())
+                .zip(x)
+                .zip(gradient)
+                .zip(mean)
+                .zip(scale)
+                .zip(shift)
+            {
+                let output = x * scale + shift;
+                let within = (output > lowest) & (output < highest);
+                let gradient = if within { *gradient } else { 0.0 };
+                *plain += gradient;
+                *weighted += gradient * (x - mean);
+            }
+        }
+    }
+}
+
+/// Returns the gradients by weight and bias; chunks are added in f64 in their order. Where the output is
+/// given, the gradient is set to 0 where that is at a limit; else it is only taken to be 0 where the
+/// output, which is worked out again, is.
 pub(super) fn masked_sums(
     x: &[f32],
     gradient: &mut [f32],
@@ -231,17 +245,16 @@ pub(super) fn masked_sums(
         .zip(gradient.par_chunks_mut(chunk))
         .enumerate()
         .map(|(index, (x, gradient))| {
+            let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
+            let sums = (&mut plain[..], &mut weighted[..]);
             match (output, limits) {
                 (Some(output), Some(limits)) => {
                     keep_within(gradient, &output[index * chunk..][..x.len()], limits);
+                    add_gradients(sums, x, gradient, &map.mean);
                 }
-                (None, Some(limits)) => {
-                    keep_mapped_within(gradient, x, &map.scale, &map.shift, limits);
-                }
-                (_, None) => {}
+                (None, Some(limits)) => add_gradients_within(sums, x, gradient, map, limits),
+                (_, None) => add_gradients(sums, x, gradient, &map.mean),
             }
-            let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
-            add_gradients((&mut plain, &mut weighted), x, gradient, &map.mean);
             (plain, weighted)
         })
         .collect();
@@ -274,7 +287,7 @@ impl<'a> Back<'a> {
             slope.push(by_x as f32);
             level.push((-scale * f64::from(sums.by_bias[channel]) / count - by_x * mean) as f32);
         }
-        Self { scale: &map.scale, slope, level }
+        Self { scale: &map.scale, slope: widened(&slope), level: widened(&level) }
     }
 }
 
@@ -283,9 +296,9 @@ vectorized! {
         let channels = by.scale.len();
         let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
         for ((back, x), gradient) in back
-            .chunks_exact_mut(channels)
-            .zip(x.chunks_exact(channels))
-            .zip(gradient.chunks_exact(channels))
+            .chunks_mut(channels)
+            .zip(x.chunks(channels))
+            .zip(gradient.chunks(channels))
         {
             for (((((back, x), gradient), scale), slope), level) in
                 back.iter_mut().zip(x).zip(gradient).zip(by.scale).zip(slope).zip(level)
@@ -300,7 +313,7 @@ vectorized! {
     fn back_in_place(gradient: &mut [f32], x: &[f32], by: &Back<'_>) {
         let channels = by.scale.len();
         let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
-        for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+        for (gradient, x) in gradient.chunks_mut(channels).zip(x.chunks(channels)) {
             for ((((gradient, x), scale), slope), level) in
                 gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level)
             {
@@ -321,12 +334,42 @@ pub(super) fn backward(x: &[f32], gradient: &[f32], map: &Map, sums: &Sums) -> F
     back
 }
 
-/// Turns the gradient by the output into that by x.
-pub(super) fn backward_in_place(x: &[f32], gradient: &mut [f32], map: &Map, sums: &Sums) {
+vectorized! {
+    fn back_in_place_within(
+        gradient: &mut [f32], x: &[f32], by: &Back<'_>, shift: &[f32], limits: [f32; 2],
+    ) {
+        let [lowest, highest] = limits;
+        let channels = by.scale.len();
+        let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
+        let shift = &shift[..channels];
+        for (gradient, x) in gradient.chunks_mut(channels).zip(x.chunks(channels)) {
+            for (((((gradient, x), scale), slope), level), shift) in
+                gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level).zip(shift)
+            {
+                let output = x * scale + shift;
+                let within = (output > lowest) & (output < highest);
+                let given = if within { *gradient } else { 0.0 };
+                *gradient = given * scale + (x * slope + level);
+            }
+        }
+    }
+}
+
+/// Turns the gradient by the output, which counts only where the output is within the limits, into that
+/// by x.
+pub(super) fn backward_in_place(
+    x: &[f32],
+    gradient: &mut [f32],
+    map: &Map,
+    sums: &Sums,
+    limits: Option<[f32; 2]>,
+) {
     let by = Back::new(map, sums, (x.len() / map.channels()) as f64);
     let chunk = chunk(map.channels());
-    gradient
-        .par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk))
-        .for_each(|(gradient, x)| back_in_place(gradient, x, &by));
+    gradient.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(
+        |(gradient, x)| match limits {
+            None => back_in_place(gradient, x, &by),
+            Some(limits) => back_in_place_within(gradient, x, &by, &map.shift, limits),
+        },
+    );
 }

@@ -141,7 +141,7 @@ fn on_host(
         let by_bias = Tensor::from_slice(&sums.by_bias, channels, &device)?;
         sink.give_parameter(&norm.bias, by_bias)?;
         let Some(residual_node) = residual_node else {
-            host::backward_in_place(&x.floats, &mut gradient, &map, &sums);
+            host::backward_in_place(&x.floats, &mut gradient, &map, &sums, limits);
             return sink.give(node, Array::Host(Host::new(shape, gradient)));
         };
         if node.is_some() {
