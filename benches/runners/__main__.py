@@ -36,8 +36,8 @@ def seconds(value):
 def cell(told, pipe):
     if isinstance(told, str):
         return told
-    wall, cpu, memory = told
-    text = f"{seconds(wall)}, {seconds(cpu)}, {memory / 1e6:.0f} MB"
+    wall, cpu = told
+    text = f"{seconds(wall)}, {seconds(cpu)}"
     if isinstance(pipe, tuple) and pipe is not told:
         text += f" (× {cpu / pipe[1]:.2g})"
     return text
@@ -57,8 +57,7 @@ def report(arguments, tools, absent, times, cases):
     if times:
         yield "## Speed\n"
         yield (
-            f"Wall time, processor time of the runner and its children, and the most memory that one of "
-            f"these took; medians of "
+            f"Wall time, then processor time of the runner and its children; medians of "
             f"{arguments.rounds} runs, those of all runners taking turns; in parentheses the processor "
             f"time as a multiple of pipe's. A run over {arguments.limit:.0f} s is ended. ninja and make are "
             f"told every file by name when their file is written, which is not counted; the others walk "

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 class Took:
     wall: float
     cpu: float
-    # The most that was resident at once in the runner or in a process it waited for, in bytes.
-    memory: int
     code: int
 
 
@@ -29,8 +27,7 @@ def run(command, root, limit):
         wall = time.monotonic() - begin
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024,
-                        process.returncode)
+            return Took(wall, usage.ru_utime + usage.ru_stime, process.returncode)
         if wall > limit:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

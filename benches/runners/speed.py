@@ -68,7 +68,7 @@ def prepare(tool, root, job):
 
 
 def measure(tools, base, rounds, limit, say):
-    """Returns {job: {tool: (wall, cpu, memory) or why not}}."""
+    """Returns {job: {tool: (wall, cpu) or why not}}."""
     results = {}
     for job in JOBS:
         say(job.name)
@@ -104,7 +104,7 @@ def measure(tools, base, rounds, limit, say):
                     times[name].append(took)
         for name in tools:
             if name not in told:
-                parts = zip(*((took.wall, took.cpu, took.memory) for took in times[name]))
+                parts = zip(*((took.wall, took.cpu) for took in times[name]))
                 told[name] = tuple(median(part) for part in parts)
         shutil.rmtree(place)
         results[job.name] = told
