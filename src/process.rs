@@ -165,12 +165,12 @@ impl Workers {
             let mut staff = lock(&self.staff);
             let Some(mut worker) = staff.idle.pop() else { break };
             // The system may have ended it meanwhile, as it does when memory runs out.
-            if worker.child.try_wait()?.is_none() {
+            if !has_ended(&mut worker.child)? {
                 staff.running.insert(step, running(worker.process));
                 return Ok(worker);
             }
             drop(staff);
-            self.guard()?.release(worker.process)?;
+            self.let_go(worker)?;
         }
         let mut command = this_program(worker::SUBCOMMAND);
         if let Some(rules) = &job.sandbox {
@@ -203,6 +203,14 @@ impl Workers {
         staff.running.remove(&step);
         staff.idle.push(worker);
         Ok(())
+    }
+
+    /// Has a worker that waits end.
+    fn let_go(&self, mut worker: Worker) -> io::Result<()> {
+        worker.jobs = None;
+        wait_unreaped(worker.process)?;
+        self.guard()?.release(worker.process)?;
+        worker.child.wait().map(drop)
     }
 
     /// Whether workers were asked to stop.
@@ -300,13 +308,10 @@ impl Drop for Workers {
     /// Lets those go that wait.
     fn drop(&mut self) {
         let mut idle = mem::take(&mut lock(&self.staff).idle);
+        // All at once, so that they end at the same time.
         idle.iter_mut().for_each(|worker| worker.jobs = None);
-        for mut worker in idle {
-            let released = self.guard().and_then(|guard| {
-                wait_unreaped(worker.process)?;
-                guard.release(worker.process)
-            });
-            if let Err(error) = released.and_then(|()| worker.child.wait().map(drop)) {
+        for worker in idle {
+            if let Err(error) = self.let_go(worker) {
                 tracing::warn!("cannot wait for a worker: {error}");
             }
         }
@@ -346,6 +351,20 @@ fn wait_unreaped(process: Pid) -> io::Result<()> {
             other => return other.map(drop).map_err(io::Error::from),
         }
     }
+}
+
+/// Returns whether a process has ended, without reaping it.
+#[cfg(target_os = "linux")]
+fn has_ended(child: &mut Child) -> io::Result<bool> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let id = i32::try_from(child.id()).expect("the system's own process ids fit");
+    let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    Ok(waitid(Id::Pid(Pid::from_raw(id)), how)? != WaitStatus::StillAlive)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_ended(child: &mut Child) -> io::Result<bool> {
+    Ok(child.try_wait()?.is_some())
 }
 
 /// Elsewhere a worker's number may be used again between its end and its release, for a moment.

@@ -47,8 +47,11 @@ pub fn repeat(
     // One is left where a comparison was killed.
     remove(&private).with_context(failed)?;
     let result = repeat_in(&private, plan, store, options, steps, observer);
-    remove(&private).with_context(failed)?;
-    result
+    let removed = remove(&private).with_context(failed);
+    // Why the comparison failed says more than that its store is left.
+    let result = result?;
+    removed?;
+    Ok(result)
 }
 
 fn repeat_in(

@@ -119,15 +119,15 @@ pub(crate) fn worth_remembering(sizes: impl Iterator<Item = u64>) -> bool {
     files > CHEAP.0 || bytes > CHEAP.1
 }
 
-impl Store {
-    /// Reads a table of the files of a listing; of a few small files none is kept.
-    pub(crate) fn table_of(listing: &Listing, path: &Path) -> FileTable {
-        match worth_remembering(listing.iter().map(|(_, entry)| entry.size)) {
-            true => FileTable::read(path),
-            false => FileTable::default(),
-        }
+/// Reads a table of the files of a listing; of a few small files none is kept.
+pub(crate) fn table_of(listing: &Listing, path: &Path) -> FileTable {
+    match worth_remembering(listing.iter().map(|(_, entry)| entry.size)) {
+        true => FileTable::read(path),
+        false => FileTable::default(),
     }
+}
 
+impl Store {
     /// Puts a table into place; that it cannot be is no more than a loss of time.
     pub(crate) fn remember(&self, path: &Path, table: &FileTable) {
         let written = self.session().and_then(|session| {

@@ -88,7 +88,7 @@ impl Store {
     pub(crate) fn check_objects(&self, listing: &Listing) -> Result<Vec<PathBuf>, StoreError> {
         let digest = listing.digest();
         let place = self.object_table(&digest);
-        let table = Self::table_of(listing, &place);
+        let table = known::table_of(listing, &place);
         let recall = |path: &str| {
             let at = table.files.binary_search_by(|known| known.path.as_str().cmp(path)).ok()?;
             Some(&table.files[at])

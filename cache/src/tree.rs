@@ -70,10 +70,10 @@ impl Store {
         let place = self.tree_table(digest);
         let proven = self.proven().remove(digest);
         let objects = proven.map_or_else(
-            || Self::table_of(listing, &self.object_table(digest)),
+            || known::table_of(listing, &self.object_table(digest)),
             |files| FileTable { root: String::new(), files },
         );
-        let tables = [Self::table_of(listing, &place), objects];
+        let tables = [known::table_of(listing, &place), objects];
         let found = match Walk::output(tree).files() {
             Ok(found) => found,
             Err(error) => {

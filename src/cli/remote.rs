@@ -61,14 +61,7 @@ pub(crate) fn carry(
     by: impl FnOnce(&Shares<'_>, &mut dyn Observer) -> Result<Summary, RemoteFailure>,
 ) -> Result<u8, Failure> {
     let interrupt = interrupt()?;
-    let shares = Shares {
-        plan: &opened.plan,
-        store: &opened.store,
-        root: &opened.project.root,
-        remote,
-        selected,
-        interrupt: &interrupt,
-    };
+    let shares = shares(opened, remote, selected, &interrupt);
     Ok(code(by(&shares, &mut *observer).map_err(failed)?))
 }
 
@@ -80,15 +73,24 @@ pub(crate) fn look(
 ) -> Result<BTreeMap<StepId, Whereabouts>, Failure> {
     // Nothing is half done that would have to be ended in order.
     let interrupt = AtomicBool::new(false);
-    let shares = Shares {
+    let shares = shares(opened, remote, selected, &interrupt);
+    survey(&shares).map_err(failed)
+}
+
+fn shares<'a>(
+    opened: &'a Opened,
+    remote: &'a Remote,
+    selected: BTreeSet<StepId>,
+    interrupt: &'a AtomicBool,
+) -> Shares<'a> {
+    Shares {
         plan: &opened.plan,
         store: &opened.store,
         root: &opened.project.root,
         remote,
         selected,
-        interrupt: &interrupt,
-    };
-    survey(&shares).map_err(failed)
+        interrupt,
+    }
 }
 
 /// Says why a remote could not be used.
