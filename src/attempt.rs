@@ -113,7 +113,7 @@ impl Attempt<'_> {
         if !forced && let Some(made) = self.around.find(&self.stale.basis, &mut Vec::new())? {
             return Ok(Ended::Fresh(made));
         }
-        let earlier = store.manifest(&key)?;
+        let earlier = if forced { store.manifest(&key)? } else { None };
         let last = store.latest(&self.around.plan.pipeline.name, self.name())?;
         let pending = store.begin(lock)?;
         if self.number == 1 && self.around.plan.step(self.id).policy.retry.times > 0 {
@@ -201,6 +201,10 @@ impl Attempt<'_> {
             log: step.placement.is_here().then(|| pending.log_path().to_owned()),
             runner: std::process::id(),
         };
+        // A job takes it along, and what is confined can make none.
+        if job.sandbox.is_some() || !step.placement.is_here() {
+            made(&job.scratch)?;
+        }
         let log_path = pending.log_path();
         let log = File::create(log_path).map_err(|error| {
             let message = format!("cannot write {}: {error}", log_path.display());
@@ -213,7 +217,7 @@ impl Attempt<'_> {
             device: self.device.to_string(),
             threads: self.threads,
             attempt: self.number,
-            resumes: fs::read_dir(pending.scratch()).is_ok_and(|mut files| files.next().is_some()),
+            resumes: pending.resumes(),
             log: log_path.to_owned(),
         });
         let mut measures = BTreeMap::new();
@@ -308,12 +312,8 @@ impl Attempt<'_> {
             return Ok(None);
         }
         // Beside the directory that becomes the result, so that nothing of it can get there.
-        let within = pending.out().parent().expect("the output lies in a private directory");
-        let temporary = within.with_extension("temporary");
-        fs::create_dir_all(&temporary).map_err(|error| {
-            let message = format!("cannot make the directory {}: {error}", temporary.display());
-            Ended::Failed(Failed { message, ..Failed::default() })
-        })?;
+        let temporary = pending.out().with_extension("temporary");
+        made(&temporary)?;
         let inputs = self.inputs.values().flatten().chain(self.steps.values()).cloned();
         let outside = self.stale.basis.outside.iter().map(|(path, _)| self.around.root.join(path));
         let read = inputs.chain(outside).chain(step.sandbox.read.iter().cloned()).collect();
@@ -335,8 +335,11 @@ impl Attempt<'_> {
                 continue;
             }
             // What was saved may come from either content, and must not be taken up again.
-            if let Err(error) = empty(pending.scratch()) {
-                tracing::warn!("cannot empty {}: {error}", pending.scratch().display());
+            match fs::remove_dir_all(pending.scratch()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("cannot remove {}: {error}", pending.scratch().display());
+                }
+                _ => {}
             }
             let message = match now {
                 Ok(now) => {
@@ -391,9 +394,11 @@ fn first_change(path: &Path, changes: &[(String, cache::Change)]) -> String {
     }
 }
 
-fn empty(directory: &Path) -> io::Result<()> {
-    fs::remove_dir_all(directory)?;
-    fs::create_dir(directory)
+fn made(directory: &Path) -> Result<(), Ended> {
+    fs::create_dir_all(directory).map_err(|error| {
+        let message = format!("cannot make the directory {}: {error}", directory.display());
+        Ended::Failed(Failed { message, ..Failed::default() })
+    })
 }
 
 /// Returns the end of a log.

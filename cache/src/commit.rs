@@ -77,18 +77,21 @@ impl Store {
             Listing::of(files.iter().map(|stored| (stored.known.path.clone(), stored.entry)));
         let log_digest = log.as_ref().map(|stored| stored.known.digest);
         let manifest = Manifest { key, fingerprint, outputs, log: log_digest, measures, facts };
-        let aside = pending.directory.join("manifest");
-        fs::write(&aside, manifest.encode()).at("write", &aside)?;
+        let aside = self.session()?.aside();
+        fs::write(&*aside, manifest.encode()).at("write", &aside)?;
 
         let objects = || files.iter().chain(&log);
         let new = objects().filter(|stored| stored.new).map(|stored| stored.known.digest);
         self.pin(key.digest());
         self.make_visible(&aside, &key, objects().map(|stored| stored.known.digest), new)?;
 
-        if known::worth_remembering(files.iter().map(|stored| stored.known.state.size)) {
-            let table = self.object_table(&manifest.outputs.digest());
-            let files = files.into_iter().map(|stored| stored.known).collect();
-            self.remember(&table, &FileTable { root: String::new(), files });
+        let sizes = files.iter().map(|stored| stored.known.state.size);
+        let (remembered, digest) = (known::worth_remembering(sizes), manifest.outputs.digest());
+        let files = files.into_iter().map(|stored| stored.known).collect();
+        if remembered {
+            self.remember(&self.object_table(&digest), &FileTable { root: String::new(), files });
+        } else {
+            self.proven().insert(digest, files);
         }
         for left in [pending.scratch(), pending.log_path()] {
             if let Err(error) = session::remove(left) {
@@ -164,6 +167,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             metadata => metadata.at("read", log)?,
         };
+        if metadata.len() == 0 {
+            return Ok(None);
+        }
         // Not moved: whoever follows the log may still have it open, and until the commit it is
         // the log of an unfinished try.
         let found = Found { shared: true, ..Found::of("log".to_owned(), &metadata, false) };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -10,14 +11,16 @@ use crate::error::{At, StoreError};
 
 /// More files than this of one caller are brought to the disk by one call for the whole file system.
 const MANY: usize = 64;
-/// How many files are waited for at once.
+/// How many files are waited for at once, at most.
 const THREADS: usize = 16;
+/// How many files are worth a thread more.
+const SHARE: usize = 4;
 
 /// Brings files to the disk for all threads that ask at about the same time.
 ///
 /// A file system writes its journal once for all who wait for it, so waiting for many files at once takes
-/// little longer than waiting for one. While one thread waits for the disk, what the others ask for gathers,
-/// and is waited for in one go, each path once.
+/// little longer than waiting for one. While a round of files is waited for, what is asked for gathers for the
+/// next, and whoever asked and has to wait does a part of the round that goes on.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     state: Mutex<State>,
@@ -26,16 +29,27 @@ pub(crate) struct Disk {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was asked for since the last round began.
+    /// What was asked for since the last round began, each path once.
     gathered: BTreeSet<PathBuf>,
     /// The number of the round that will take it.
     next: u64,
     /// Who asked and has not yet read how it went.
     readers: usize,
-    /// Whether a round is under way.
-    busy: bool,
+    /// The round that is under way.
+    round: Option<Round>,
     /// Round → how the paths of it fared that failed; kept while somebody may ask.
     over: BTreeMap<u64, Failures>,
+}
+
+/// Files that are being brought to the disk.
+#[derive(Debug)]
+struct Round {
+    number: u64,
+    /// Those that nobody has taken.
+    left: Vec<PathBuf>,
+    /// How many are not there yet, taken or not.
+    open: usize,
+    failures: Failures,
 }
 
 /// What the system said of the paths that did not reach the disk.
@@ -54,19 +68,13 @@ impl Disk {
         state.gathered.extend(paths.iter().cloned());
         state.readers += 1;
         while !state.over.contains_key(&round) {
-            if state.busy {
-                state = self.turned.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.busy = true;
-            state.next += 1;
-            let gathered = std::mem::take(&mut state.gathered);
-            drop(state);
-            let failures = sync_all(&gathered.into_iter().collect::<Vec<_>>());
-            state = self.lock();
-            state.busy = false;
-            state.over.insert(round, failures);
-            self.turned.notify_all();
+            state = if state.round.as_ref().is_some_and(|round| !round.left.is_empty()) {
+                self.help(state)
+            } else if state.round.is_none() {
+                self.begin(state)
+            } else {
+                self.turned.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
         }
         let failures = &state.over[&round];
         let failed = paths.iter().find_map(|path| Some((path, again(failures.get(path)?))));
@@ -75,6 +83,57 @@ impl Disk {
             state.over.clear();
         }
         failed.map_or(Ok(()), |(path, error)| Err(error).at("write", path))
+    }
+
+    /// Begins a round of all that was asked for, with more threads where those that wait are few for it.
+    fn begin<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let left: Vec<_> = mem::take(&mut state.gathered).into_iter().collect();
+        let (number, open) = (state.next, left.len());
+        state.next += 1;
+        if open == 0 {
+            state.over.insert(number, Failures::new());
+            return state;
+        }
+        let wanted = open.div_ceil(SHARE).min(THREADS);
+        let more = wanted.saturating_sub(state.readers);
+        state.round = Some(Round { number, left, open, failures: Failures::new() });
+        self.turned.notify_all();
+        if more == 0 {
+            return state;
+        }
+        drop(state);
+        std::thread::scope(|scope| {
+            for _ in 0..more {
+                scope.spawn(|| {
+                    let mut state = self.lock();
+                    let is_left = |round: &Round| round.number == number && !round.left.is_empty();
+                    while state.round.as_ref().is_some_and(is_left) {
+                        state = self.help(state);
+                    }
+                });
+            }
+        });
+        self.lock()
+    }
+
+    /// Brings one path of the round that goes on to the disk.
+    fn help<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(path) = state.round.as_mut().and_then(|round| round.left.pop()) else {
+            return state;
+        };
+        drop(state);
+        let failure = sync_one(&path).err();
+        let mut state = self.lock();
+        let round = state.round.as_mut().expect("it goes on until its last path is done");
+        round.failures.extend(failure.map(|error| (path, error)));
+        round.open -= 1;
+        if round.open == 0
+            && let Some(Round { number, failures, .. }) = state.round.take()
+        {
+            state.over.insert(number, failures);
+            self.turned.notify_all();
+        }
+        state
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -88,24 +147,6 @@ fn again(error: &io::Error) -> io::Error {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
     }
-}
-
-fn sync_all(paths: &[PathBuf]) -> Failures {
-    let each = |paths: &[PathBuf]| {
-        let failed = paths.iter().filter_map(|path| Some((path.clone(), sync_one(path).err()?)));
-        failed.collect::<Failures>()
-    };
-    let share = paths.len().div_ceil(THREADS).max(1);
-    std::thread::scope(|scope| {
-        let mut shares = paths.chunks(share);
-        let own = shares.next_back().unwrap_or_default();
-        let threads: Vec<_> = shares.map(|paths| scope.spawn(|| each(paths))).collect();
-        let mut failures = each(own);
-        for thread in threads {
-            failures.extend(thread.join().expect("bringing a file to the disk"));
-        }
-        failures
-    })
 }
 
 fn sync_one(path: &Path) -> io::Result<()> {
@@ -145,6 +186,6 @@ mod tests {
             }
         });
         let state = disk.lock();
-        assert!(state.over.is_empty() && state.gathered.is_empty() && !state.busy);
+        assert!(state.over.is_empty() && state.gathered.is_empty() && state.round.is_none());
     }
 }

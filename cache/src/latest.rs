@@ -105,8 +105,12 @@ impl Store {
 
     /// Makes `link` lead to `target`, replacing it in one step.
     fn link(&self, target: &Path, link: &Path) -> Result<(), StoreError> {
-        if fs::read_link(link).is_ok_and(|old| old == target) {
-            return Ok(());
+        match fs::read_link(link) {
+            Ok(old) if old == target => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && symlink(target, link).is_ok() => {
+                return Ok(());
+            }
+            _ => {}
         }
         let aside = self.session()?.aside();
         symlink(target, &*aside).at("write", &aside)?;

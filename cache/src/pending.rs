@@ -1,6 +1,7 @@
 //! A result being made.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{At, StoreError};
@@ -14,10 +15,9 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Pending {
     pub(crate) lock: KeyLock,
-    /// Holds `out`.
-    pub(crate) directory: Aside,
-    out: PathBuf,
+    out: Aside,
     scratch: PathBuf,
+    resumes: bool,
     log: PathBuf,
 }
 
@@ -37,10 +37,17 @@ impl Pending {
         &self.out
     }
 
-    /// Returns the directory that outlives a failed or killed try and is removed by the commit.
+    /// Returns the directory that outlives a failed or killed try and is removed by the commit; whoever
+    /// needs it makes it.
     #[must_use]
     pub fn scratch(&self) -> &Path {
         &self.scratch
+    }
+
+    /// Returns whether an earlier try has left something there.
+    #[must_use]
+    pub const fn resumes(&self) -> bool {
+        self.resumes
     }
 
     /// Returns where the log may be written; it outlives a failed or killed try
@@ -60,14 +67,15 @@ impl Store {
     pub fn begin(&self, lock: KeyLock) -> Result<Pending, StoreError> {
         let _operation = self.enter()?;
         self.seen.forget();
-        let directory = self.session()?.aside();
-        let out = directory.join("out");
+        let out = self.session()?.aside_for("out");
         let scratch = self.scratches().join(lock.key().to_string());
         let log = self.log(lock.key());
         session::remove(&log)?;
-        for made in [&out, &scratch] {
-            fs::create_dir_all(made).at("make the directory", made)?;
-        }
-        Ok(Pending { lock, directory, out, scratch, log })
+        fs::create_dir(&*out).at("make the directory", &out)?;
+        let resumes = match fs::read_dir(&scratch) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            left => left.at("list", &scratch)?.next().is_some(),
+        };
+        Ok(Pending { lock, out, scratch, resumes, log })
     }
 }

@@ -73,8 +73,13 @@ impl Session {
 
     /// Returns a path at which nothing is, and which nobody else gets.
     pub(crate) fn aside(self: &Arc<Self>) -> Aside {
-        let name = self.names.fetch_add(1, Ordering::Relaxed).to_string();
-        Aside { path: self.directory.join(name), _session: Arc::clone(self) }
+        self.aside_for("new")
+    }
+
+    /// The same with a word in its name that messages may show.
+    pub(crate) fn aside_for(self: &Arc<Self>, what: &str) -> Aside {
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        Aside { path: self.directory.join(format!("{number}-{what}")), _session: Arc::clone(self) }
     }
 
     /// Removes what dead processes left below `tmp`; returns how many sessions that were.
@@ -142,13 +147,14 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).at("read", path),
-        Ok(metadata) if !metadata.is_dir() => {
+    // Most directories are empty, and what is left of most private paths is nothing.
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return gone(fs::remove_file(path)).at("remove", path);
         }
-        Ok(_) => {}
+        // Systems differ in what they say of one that is not empty, or may not be removed.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+        _ => return Ok(()),
     }
     match gone(fs::remove_dir_all(path)) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -95,7 +95,8 @@ fn current(
     };
     let kept = |manifest: &Manifest| match &manifest.log {
         Some(digest) => store.get(digest).context("cannot read the log"),
-        None => Ok(None),
+        // It said nothing.
+        None => Ok(Some(Vec::new())),
     };
     if let Preview::Runs { fingerprint, .. } = preview
         && let Some(bytes) = unfinished(&fingerprint.key())?

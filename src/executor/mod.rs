@@ -1,5 +1,6 @@
 //! Runs what is out of date: asks the scheduler what may run, and starts, watches and stores it.
 
+mod crew;
 mod turns;
 
 use std::any::Any;
@@ -9,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use cache::Store;
+use crew::Crew;
 use stages::{DeviceChoice, Pool};
 
 use crate::attempt::{Attempt, Ended, Failed, Ran};
@@ -135,7 +136,7 @@ pub fn run(
             around,
             options,
             observer,
-            scope,
+            crew: Crew::new(scope),
             shared: &shared,
             sender,
             scheduler: scheduler(plan, options, shares),
@@ -204,7 +205,7 @@ struct Executor<'scope, 'env, 'a> {
     around: Surroundings<'env>,
     options: &'env Options<'a>,
     observer: &'env mut dyn Observer,
-    scope: &'scope Scope<'scope, 'env>,
+    crew: Crew<'scope, 'env>,
     shared: &'env Shared,
     sender: Sender<Told>,
     scheduler: Scheduler,
@@ -310,7 +311,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
 
     fn spawn(&self, work: impl FnOnce(&Sender<Told>) -> Told + Send + 'scope) {
         let sender = self.sender.clone();
-        self.scope.spawn(move || {
+        self.crew.give(move || {
             let told = catch_unwind(AssertUnwindSafe(|| work(&sender)));
             // The receiver is gone only when the run is already failing.
             sender.send(told.unwrap_or_else(Told::Panicked)).ok();

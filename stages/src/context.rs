@@ -20,7 +20,7 @@ pub struct Context {
     pub steps: BTreeMap<String, PathBuf>,
     /// The empty directory to fill.
     pub out: PathBuf,
-    /// A directory that survives a failed or killed try of the same work.
+    /// Where [`Context::scratch`] is; it may not be there yet.
     pub scratch: PathBuf,
     /// What may be taken over, for a stage that says it can ([`crate::Stage::TAKES_OVER`]).
     pub earlier: Option<Earlier>,
@@ -160,10 +160,15 @@ impl Context {
         &self.out
     }
 
-    /// Returns the directory that survives a failed or killed try.
-    #[must_use]
-    pub fn scratch(&self) -> &Path {
-        &self.scratch
+    /// Returns the directory that survives a failed or killed try of the same work, made when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn scratch(&self) -> anyhow::Result<&Path> {
+        std::fs::create_dir_all(&self.scratch)
+            .with_context(|| format!("cannot make the directory {}", self.scratch.display()))?;
+        Ok(&self.scratch)
     }
 
     /// Fails when the run was cancelled; long stages call this once per item or batch.

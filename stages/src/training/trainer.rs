@@ -81,7 +81,7 @@ impl<'a> Trainer<'a> {
         ensure!(images >= batch, "a batch of {batch} is more than the {images} training images");
         let parameters = network.weights.trainable();
         let mut optimizer = settings.optimizer.build(parameters.clone())?;
-        let checkpoints = Checkpoints::open(cx.scratch().join("checkpoints"))?;
+        let checkpoints = Checkpoints::open(cx.scratch()?.join("checkpoints"))?;
         let mut state = State::new();
         if let Some(checkpoint) = checkpoints.latest()? {
             match State::thaw(checkpoint, &network.weights, optimizer.as_mut())? {

@@ -189,7 +189,7 @@ impl Command {
         template.fill(|placeholder| {
             let path = match placeholder {
                 Placeholder::Out => cx.out().to_owned(),
-                Placeholder::Scratch => cx.scratch().to_owned(),
+                Placeholder::Scratch => cx.scratch()?.to_owned(),
                 Placeholder::Input(name, index) => input(cx, name, *index)?,
                 Placeholder::All(name) => {
                     anyhow::bail!("`{{input.{name}.*}}` can be nothing but a whole word of `run`")
@@ -325,7 +325,7 @@ mod tests {
         let read = |name: &str| fs::read_to_string(trial.context.out().join(name)).unwrap();
         assert_eq!(read("made"), "left");
         let environment = read("environment");
-        let scratch = trial.context.scratch().display();
+        let scratch = trial.context.scratch.display();
         assert!(environment.contains("SEED=7\n"), "{environment}");
         assert!(
             environment.contains(&format!("KEPT={scratch}|{{out}}|{{ print $1 }}\n")),
@@ -390,7 +390,7 @@ mod tests {
     fn cancelling_ends_everything_the_program_started() {
         let trial = Trial::new();
         let cancelled = trial.context.cancelled.clone();
-        let alive = trial.context.scratch().join("alive");
+        let alive = trial.context.scratch.join("alive");
         let started = alive.clone();
         let watch = std::thread::spawn(move || {
             while !started.exists() {
@@ -416,7 +416,7 @@ mod tests {
         let trial = Trial::new();
         let script = "(while :; do echo x >> {scratch}/alive; sleep 0.02; done) & touch {out}/x";
         shell(script, &["x"]).run(&trial.context).unwrap();
-        let alive = trial.context.scratch().join("alive");
+        let alive = trial.context.scratch.join("alive");
         let length = || fs::metadata(&alive).map_or(0, |data| data.len());
         let before = length();
         std::thread::sleep(Duration::from_millis(200));

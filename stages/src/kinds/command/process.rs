@@ -5,7 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +17,7 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use wait4::{ResUse, Wait4};
 
 /// How often a quiet program is looked at, in milliseconds.
@@ -54,17 +56,28 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let (program, arguments) = words.split_first().context("no program to run")?;
     let name = program.to_string_lossy();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(environment)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // A group of its own, so that what the program starts can be stopped with it.
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot start `{name}`"))?;
+    let start = |file: &OsStr| {
+        Command::new(file)
+            .arg0(program)
+            .args(arguments)
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that what the program starts can be stopped with it.
+            .process_group(0)
+            .spawn()
+    };
+    let mut child = match found(program, environment) {
+        // A script that does not name its interpreter is the shell's, which only a search finds.
+        Some(file) => start(file.as_os_str()).or_else(|error| match error.raw_os_error() {
+            Some(code) if code == Errno::ENOEXEC as i32 => start(program),
+            _ => Err(error),
+        }),
+        None => start(program),
+    }
+    .with_context(|| format!("cannot start `{name}`"))?;
     let stdout = child.stdout.take().context("no standard output")?;
     let stderr = child.stderr.take().context("no standard error")?;
     let mut output = Output::new(stdout.into(), stderr.into());
@@ -79,14 +92,43 @@ pub(super) fn run(
     })
 }
 
+/// Returns the file of a program that is named without its place, by the program's own `PATH`.
+///
+/// The system searches, too, but then a copy of this process has to, with all its memory mapped once more; the
+/// start of a program whose file is named needs none.
+fn found(program: &OsStr, environment: &BTreeMap<OsString, OsString>) -> Option<PathBuf> {
+    if Path::new(program).components().count() != 1 || program.as_bytes().contains(&b'/') {
+        return None;
+    }
+    let search = environment.get(OsStr::new("PATH"))?;
+    // An empty entry stands for the working directory.
+    let place = |directory: PathBuf| Path::new(".").join(directory).join(program);
+    let mut files = std::env::split_paths(search).map(place);
+    files.find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
+}
+
+/// Something that can be waited for beside the streams of a program until the program ends; none where the
+/// system has no such thing.
+#[cfg(target_os = "linux")]
+fn end_of(child: &Child) -> Option<OwnedFd> {
+    let id = rustix::process::Pid::from_child(child);
+    rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_of(_: &Child) -> Option<OwnedFd> {
+    None
+}
+
 /// Waits for the end, and stops the whole group when cancelled.
 fn wait(child: &mut Child, output: &mut Output, cancelled: &AtomicBool) -> anyhow::Result<ResUse> {
     let group = Pid::from_raw(i32::try_from(child.id()).context("process id out of range")?);
     let mut patience = None;
+    let end = end_of(child);
     // A program closes its streams as it ends, so at first it is looked at again very soon.
     let mut pause = SHORTEST;
     loop {
-        let tick = output.tick()?;
+        let tick = output.tick(end.as_ref())?;
         if let Some(ended) = child.try_wait4().context("cannot wait for the program")? {
             // What it left running would write into a result that is being hashed.
             stop(group, Signal::SIGKILL)?;
@@ -188,11 +230,11 @@ impl Output {
         }
     }
 
-    /// Logs what comes within a tick; returns what happened.
-    fn tick(&mut self) -> anyhow::Result<Tick> {
+    /// Logs what comes within a tick or until `end` is there; returns what happened.
+    fn tick(&mut self, end: Option<&OwnedFd>) -> anyhow::Result<Tick> {
         let open = self.streams.iter().filter_map(|stream| stream.from.as_ref());
-        let mut asked: Vec<PollFd> =
-            open.map(|from| PollFd::new(from.as_fd(), PollFlags::POLLIN)).collect();
+        let open = open.map(AsFd::as_fd).chain(end.map(AsFd::as_fd));
+        let mut asked: Vec<PollFd> = open.map(|from| PollFd::new(from, PollFlags::POLLIN)).collect();
         if asked.is_empty() {
             return Ok(Tick::End);
         }
@@ -213,7 +255,7 @@ impl Output {
     fn drain(&mut self) -> anyhow::Result<()> {
         let patience = Patience::new();
         loop {
-            match self.tick()? {
+            match self.tick(None)? {
                 Tick::Some => {}
                 Tick::Quiet if !patience.is_over() => {}
                 Tick::Quiet | Tick::End => break,
@@ -266,5 +308,39 @@ impl Stream {
             tail.pop_front();
         }
         tail.push_back(shortened(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_by_its_own_path_and_knows_its_name() {
+        let place = tempfile::tempdir().unwrap();
+        for (directory, mode) in [("first", 0o644), ("second", 0o755)] {
+            let file = place.path().join(directory).join("tool");
+            fs::create_dir(file.parent().unwrap()).unwrap();
+            // Without a first line that names an interpreter.
+            fs::write(&file, "echo ran \"$1\" >> \"$2\"\n").unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        }
+        let said = place.path().join("said");
+        let search = ["first", "second"].map(|name| place.path().join(name));
+        let mut environment = surroundings();
+        let usual = environment[OsStr::new("PATH")].clone();
+        let search = search.into_iter().chain(std::env::split_paths(&usual));
+        environment.insert("PATH".into(), std::env::join_paths(search).unwrap());
+        let mut words = ["tool".into(), "this".into(), said.clone().into_os_string()];
+        let mut used = 0;
+        run(&words, &environment, &AtomicBool::new(false), |bytes| used = bytes).unwrap();
+        assert_eq!(fs::read_to_string(&said).unwrap(), "ran this\n");
+        assert!(used > 0);
+
+        words = ["sh".into(), "-c".into(), "test \"$0\" = sh".into()];
+        run(&words, &environment, &AtomicBool::new(false), drop).unwrap();
     }
 }
