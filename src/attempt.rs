@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use cache::{KeyLock, Manifest, Pending, Record, StoreError};
+use cache::{KeyLock, Manifest, Pending, Present, Record, StoreError};
 use serde_json::{Value, json};
 use stages::{DeviceChoice, Earlier, Report};
 
@@ -136,10 +136,10 @@ impl Attempt<'_> {
             facts: self.facts(started, clock.elapsed().as_secs_f64(), usage, place, &why),
         };
         let log = pending.log_path().to_owned();
-        let manifest = Arc::new(store.commit(pending, record).map_err(|error| {
+        let manifest = store.commit(pending, record).map_err(|error| {
             let log = Some(log).filter(|log| log.exists());
             Ended::Failed(Failed { message: error.to_string(), log, ..Failed::default() })
-        })?);
+        })?;
         let tree = store.tree(&manifest)?;
         let same_files = |other: &Manifest| other.outputs == manifest.outputs;
         Ok(Ended::Ran(Box::new(Ran {
@@ -147,7 +147,7 @@ impl Attempt<'_> {
             unchanged: last.as_ref().is_some_and(same_files),
             unrepeatable: forced && !earlier.as_ref().is_none_or(same_files),
             usage,
-            made: Made { manifest, tree },
+            made: Arc::new(Present::new(&manifest, tree)),
         })))
     }
 

@@ -4,18 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cache::{Lookup, Manifest, Store, StoreError};
+use cache::{Presence, Present, Store, StoreError};
 
 use crate::freshness::{Basis, Unknown, basis};
 use crate::plan::{Plan, StepId};
 use crate::reason::{Reason, changes};
 
 /// A result, and where its files lie.
-#[derive(Clone, Debug)]
-pub(crate) struct Made {
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) tree: PathBuf,
-}
+pub(crate) type Made = Arc<Present>;
 
 /// The results so far.
 pub(crate) type Results = BTreeMap<StepId, Made>;
@@ -50,7 +46,7 @@ impl Surroundings<'_> {
     pub(crate) fn check(&self, id: StepId, results: &Results) -> Result<Checked, Unknown> {
         let made = |need: StepId| {
             let made = results.get(&need).expect("a step is looked at after those it needs");
-            made.manifest.outputs.clone()
+            made.outputs.clone()
         };
         let basis = basis(self.plan, id, &made, self.store, self.root)?;
         let mut damaged = Vec::new();
@@ -70,14 +66,10 @@ impl Surroundings<'_> {
         basis: &Basis,
         damaged: &mut Vec<PathBuf>,
     ) -> Result<Option<Made>, StoreError> {
-        match self.store.lookup(&basis.fingerprint.key())? {
-            Lookup::Found(manifest) => match self.store.tree(&manifest) {
-                Ok(tree) => return Ok(Some(Made { manifest: Arc::new(*manifest), tree })),
-                Err(StoreError::Damaged { paths }) => damaged.extend(paths),
-                Err(error) => return Err(error),
-            },
-            Lookup::Damaged { paths } => damaged.extend(paths),
-            Lookup::Missing => {}
+        match self.store.present(&basis.fingerprint.key())? {
+            Presence::Here(made) => return Ok(Some(made)),
+            Presence::Damaged { paths } => damaged.extend(paths),
+            Presence::Missing => {}
         }
         Ok(None)
     }
@@ -113,7 +105,7 @@ impl Surroundings<'_> {
     /// Makes this result the one that the link leads to.
     pub(crate) fn set_latest(&self, id: StepId, made: &Made) -> Result<(), StoreError> {
         let step = &self.plan.step(id).name;
-        self.store.set_latest(&self.plan.pipeline.name, step, &made.manifest)
+        self.store.set_latest(&self.plan.pipeline.name, step, &made.key, &made.outputs)
     }
 
     /// The link to the last result of a step.

@@ -49,11 +49,14 @@ pub fn preview(
             plan.upstream(id).into_iter().filter(|need| !results.contains_key(need)).collect();
         let preview = if missing.is_empty() {
             match around.check(id, &results) {
-                Ok(Checked::Fresh(made)) => {
-                    let manifest = made.manifest.clone();
-                    results.insert(id, made);
-                    Preview::Fresh(manifest)
-                }
+                Ok(Checked::Fresh(made)) => match store.manifest(&made.key) {
+                    Ok(Some(manifest)) => {
+                        results.insert(id, made);
+                        Preview::Fresh(Arc::new(manifest))
+                    }
+                    Ok(None) => Preview::Fails("its result was removed just now".to_owned()),
+                    Err(error) => Preview::Fails(error.to_string()),
+                },
                 Ok(Checked::Stale(stale)) => {
                     let fingerprint = stale.basis.fingerprint;
                     Preview::Runs { fingerprint, reasons: stale.reasons }

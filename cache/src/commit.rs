@@ -6,7 +6,7 @@
 //! with everything it mentions, or none, and objects that nothing mentions. Such an object may have
 //! lost its content with the power, so it is read before another commit relies on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -114,9 +114,11 @@ impl Store {
         objects: impl Iterator<Item = Digest>,
         new: impl Iterator<Item = Digest>,
     ) -> Result<(), StoreError> {
+        let new: HashSet<Digest> = new.collect();
+        let objects = objects.map(|digest| (digest, new.contains(&digest)));
         if let Err(error) = self.sync_objects(objects, Some(aside.to_owned())) {
-            for digest in new {
-                session::remove(&self.object(&digest))?;
+            for digest in &new {
+                session::remove(&self.object(digest))?;
             }
             return Err(error);
         }

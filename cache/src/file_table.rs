@@ -58,15 +58,11 @@ impl FileTable {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64 + self.files.len() * 112);
         bytes.extend(MAGIC);
-        text(&mut bytes, &self.root);
+        put_text(&mut bytes, &self.root);
         for Known { path, state, digest } in &self.files {
-            bytes.extend(state.size.to_le_bytes());
-            bytes.extend(state.modified.to_le_bytes());
-            bytes.extend(state.changed.to_le_bytes());
-            bytes.extend(state.inode.to_le_bytes());
-            bytes.extend(state.device.to_le_bytes());
+            put_state(&mut bytes, state);
             bytes.extend(digest.as_bytes());
-            text(&mut bytes, path);
+            put_text(&mut bytes, path);
         }
         let digest = Digest::of(&bytes);
         bytes.extend(digest.as_bytes());
@@ -82,13 +78,7 @@ impl FileTable {
         let root = take_text(&mut rest)?;
         let mut files = Vec::with_capacity(rest.len() / 96);
         while !rest.is_empty() {
-            let state = State {
-                size: u64::from_le_bytes(take(&mut rest)?),
-                modified: i64::from_le_bytes(take(&mut rest)?),
-                changed: i64::from_le_bytes(take(&mut rest)?),
-                inode: u64::from_le_bytes(take(&mut rest)?),
-                device: u64::from_le_bytes(take(&mut rest)?),
-            };
+            let state = take_state(&mut rest)?;
             let digest = Digest::from_bytes(take(&mut rest)?);
             files.push(Known { path: take_text(&mut rest)?, state, digest });
         }
@@ -96,19 +86,37 @@ impl FileTable {
     }
 }
 
-fn text(bytes: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_state(bytes: &mut Vec<u8>, state: &State) {
+    bytes.extend(state.size.to_le_bytes());
+    bytes.extend(state.modified.to_le_bytes());
+    bytes.extend(state.changed.to_le_bytes());
+    bytes.extend(state.inode.to_le_bytes());
+    bytes.extend(state.device.to_le_bytes());
+}
+
+pub(crate) fn take_state(rest: &mut &[u8]) -> Option<State> {
+    Some(State {
+        size: u64::from_le_bytes(take(rest)?),
+        modified: i64::from_le_bytes(take(rest)?),
+        changed: i64::from_le_bytes(take(rest)?),
+        inode: u64::from_le_bytes(take(rest)?),
+        device: u64::from_le_bytes(take(rest)?),
+    })
+}
+
+pub(crate) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     let length = u32::try_from(text.len()).expect("a path is shorter than 4 GiB");
     bytes.extend(length.to_le_bytes());
     bytes.extend(text.as_bytes());
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub(crate) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, left) = rest.split_first_chunk::<N>()?;
     *rest = left;
     Some(*taken)
 }
 
-fn take_text(rest: &mut &[u8]) -> Option<String> {
+pub(crate) fn take_text(rest: &mut &[u8]) -> Option<String> {
     let length = u32::from_le_bytes(take(rest)?) as usize;
     let (taken, left) = rest.split_at_checked(length)?;
     *rest = left;

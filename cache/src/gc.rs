@@ -113,7 +113,7 @@ impl Store {
             }
         }
         for path in entries(&self.tables())? {
-            if !table_is_live(&path, &live) {
+            if !self.table_is_live(&path, &live) {
                 sweep.remove(&path, |sizes| &mut sizes.tables)?;
             }
         }
@@ -158,6 +158,21 @@ impl Store {
         Ok(live)
     }
 
+    /// A table is of use as long as its listing, its pipeline, or the directory it was read from, is there.
+    fn table_is_live(&self, path: &Path, live: &Live) -> bool {
+        let Some((kind, rest)) =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('-'))
+        else {
+            return false;
+        };
+        match kind {
+            "objects" | "tree" => rest.parse().is_ok_and(|digest| live.listings.contains(&digest)),
+            "scan" => Path::new(&FileTable::read(path).root).exists(),
+            "results" => self.links_of(rest).exists(),
+            _ => false,
+        }
+    }
+
     /// Returns the digest that the path of an object says.
     pub(crate) fn digest_of(&self, object: &Path) -> Option<Digest> {
         let name = object.file_name()?.to_str()?;
@@ -198,18 +213,4 @@ impl Sweep {
 
 fn name_of(path: &Path) -> Option<Digest> {
     path.file_name()?.to_str()?.parse().ok()
-}
-
-/// A table is of use as long as its listing, or the directory it was read from, is there.
-fn table_is_live(path: &Path, live: &Live) -> bool {
-    let Some((kind, rest)) =
-        path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('-'))
-    else {
-        return false;
-    };
-    match kind {
-        "objects" | "tree" => rest.parse().is_ok_and(|digest| live.listings.contains(&digest)),
-        "scan" => Path::new(&FileTable::read(path).root).exists(),
-        _ => false,
-    }
 }

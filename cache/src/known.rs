@@ -130,9 +130,14 @@ pub(crate) fn table_of(listing: &Listing, path: &Path) -> FileTable {
 impl Store {
     /// Puts a table into place; that it cannot be is no more than a loss of time.
     pub(crate) fn remember(&self, path: &Path, table: &FileTable) {
+        self.remember_bytes(path, &table.encode());
+    }
+
+    /// The same of the bytes of any table.
+    pub(crate) fn remember_bytes(&self, path: &Path, table: &[u8]) {
         let written = self.session().and_then(|session| {
             let aside = session.aside();
-            fs::write(&*aside, table.encode()).at("write", &aside)?;
+            fs::write(&*aside, table).at("write", &aside)?;
             fs::rename(&*aside, path).at("write", path)
         });
         if let Err(error) = written {

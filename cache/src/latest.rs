@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{At, StoreError};
 use crate::fingerprint::Key;
+use crate::listing::Listing;
 use crate::manifest::Manifest;
 use crate::session;
 use crate::store::Store;
@@ -26,7 +27,7 @@ pub struct Latest {
 }
 
 impl Store {
-    /// Records that the last result of a step is this one.
+    /// Records that the last result of a step is the one of `key`, with these files.
     ///
     /// # Errors
     ///
@@ -35,14 +36,18 @@ impl Store {
         &self,
         pipeline: &str,
         step: &str,
-        manifest: &Manifest,
+        key: &Key,
+        outputs: &Listing,
     ) -> Result<(), StoreError> {
         let _operation = self.enter()?;
         let [tree, record] = self.latest_links(pipeline, step)?;
+        let listing = outputs.digest();
+        if self.recalled().leads(step, (*key, listing)) {
+            return Ok(());
+        }
         let up = Path::new("../../v1");
-        let key = manifest.key;
         self.link(&up.join("results").join(format!("{key}.json")), &record)?;
-        self.link(&up.join("trees").join(manifest.outputs.digest().to_string()), &tree)
+        self.link(&up.join("trees").join(listing.to_string()), &tree)
     }
 
     /// Returns the record of the last result of a step; none when there never was one, or it has
@@ -93,7 +98,7 @@ impl Store {
     }
 
     fn latest_links(&self, pipeline: &str, step: &str) -> Result<[PathBuf; 2], StoreError> {
-        let directory = self.root().join("latest").join(pipeline);
+        let directory = self.links_of(pipeline);
         for name in [pipeline, step] {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
                 let problem = format!("cannot be written for a pipeline or step called `{name}`");
@@ -103,11 +108,18 @@ impl Store {
         Ok([directory.join(step), directory.join(format!("{step}.json"))])
     }
 
+    /// Where the links of a pipeline are.
+    pub(crate) fn links_of(&self, pipeline: &str) -> PathBuf {
+        self.root().join("latest").join(pipeline)
+    }
+
     /// Makes `link` lead to `target`, replacing it in one step.
     fn link(&self, target: &Path, link: &Path) -> Result<(), StoreError> {
         match fs::read_link(link) {
             Ok(old) if old == target => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && symlink(target, link).is_ok() => {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && symlink(target, link).is_ok() =>
+            {
                 return Ok(());
             }
             _ => {}

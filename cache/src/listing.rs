@@ -110,6 +110,11 @@ impl Listing {
         Self { files: Arc::new(files), digest: OnceLock::new() }
     }
 
+    /// Makes one of files in the order of their plain paths, whose digest is known.
+    pub(crate) fn of_digest(files: Vec<(String, FileEntry)>, digest: Digest) -> Self {
+        Self { files: Arc::new(files), digest: OnceLock::from(digest) }
+    }
+
     /// Returns the file at `path`.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&FileEntry> {

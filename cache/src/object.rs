@@ -39,7 +39,7 @@ impl Store {
         let file = File::open(&*aside).at("read", &aside)?;
         seal(&file, &digest).at("write", &aside)?;
         self.place(&aside, &object)?;
-        self.sync_objects([digest], None)?;
+        self.sync_objects([(digest, true)], None)?;
         Ok(digest)
     }
 
@@ -125,7 +125,9 @@ impl Store {
                 Err(_) => {}
             }
         }
-        if damaged.is_empty() && !known::worth_remembering(files.iter().map(|known| known.state.size)) {
+        if damaged.is_empty()
+            && !known::worth_remembering(files.iter().map(|known| known.state.size))
+        {
             // Whoever lays them out next, or looks at links to them, need not read them again.
             self.proven().insert(digest, files.clone());
         }
@@ -175,6 +177,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let directory = object.parent().expect("an object is in a directory");
                 fs::create_dir_all(directory).at("make the directory", directory)?;
+                self.durable().directories.remove(directory);
                 fs::rename(from, object).at("write", object)
             }
             moved => moved.at("write", object),
@@ -193,20 +196,36 @@ impl Store {
         Ok(())
     }
 
-    /// Brings objects, their names and `besides` to the disk.
+    /// Brings objects, their names and `besides` to the disk; those that are not new only where this
+    /// process has not done so before.
     pub(crate) fn sync_objects(
         &self,
-        digests: impl IntoIterator<Item = Digest>,
+        objects: impl IntoIterator<Item = (Digest, bool)>,
         besides: Option<PathBuf>,
     ) -> Result<(), StoreError> {
-        let mut paths = BTreeSet::from([self.objects()]);
-        paths.extend(besides);
-        for digest in digests {
+        let mut paths = BTreeSet::from_iter(besides);
+        let mut written = Vec::new();
+        let durable = self.durable();
+        for (digest, new) in objects {
+            if !new && durable.objects.contains(&digest) {
+                continue;
+            }
             let object = self.object(&digest);
-            paths.extend(object.parent().map(Path::to_owned));
-            paths.insert(object);
+            let directory = object.parent().expect("an object is in a directory").to_owned();
+            if !durable.directories.contains(&directory) {
+                paths.insert(self.objects());
+            }
+            written.push((digest, directory.clone()));
+            paths.extend([directory, object]);
         }
-        self.disk.sync(&Vec::from_iter(paths))
+        drop(durable);
+        self.disk.sync(&Vec::from_iter(paths))?;
+        let mut durable = self.durable();
+        for (digest, directory) in written {
+            durable.objects.insert(digest);
+            durable.directories.insert(directory);
+        }
+        Ok(())
     }
 
     /// Where the states of the objects of a listing are remembered.

@@ -1,6 +1,6 @@
 //! Results on disk, found by key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crate::file_table::Known;
 use crate::fingerprint::Key;
 use crate::in_use::InUse;
 use crate::manifest::Manifest;
+use crate::present::Recall;
 use crate::scan::Seen;
 use crate::session::{self, Session};
 use crate::walk::identity;
@@ -33,12 +34,22 @@ pub struct Store {
     identity: (u64, u64),
     session: Mutex<Option<Arc<Session>>>,
     pub(crate) disk: Disk,
+    durable: Mutex<Durable>,
     /// Whether the file system was found unable to share blocks between files.
     pub(crate) copies_bytes: AtomicBool,
     /// The objects of a listing that were read and not yet looked at as a tree.
     proven: Mutex<HashMap<Digest, Vec<Known>>>,
+    recalled: Mutex<Recall>,
     /// Outside files that were looked at, while nothing is being made.
     pub(crate) seen: Seen,
+}
+
+/// What this process has brought to the disk, or seen there.
+#[derive(Debug, Default)]
+pub(crate) struct Durable {
+    pub(crate) objects: HashSet<Digest>,
+    /// The directories of objects whose names are there.
+    pub(crate) directories: HashSet<PathBuf>,
 }
 
 /// What [`Store::lookup`] found.
@@ -102,8 +113,19 @@ impl Store {
         let identity = identity(&fs::metadata(&version).at("read", &version)?);
         let (session, disk, seen) = (Mutex::new(None), Disk::default(), Seen::default());
         let (copies_bytes, proven) = (AtomicBool::new(false), Mutex::default());
-        let store =
-            Self { root, version, in_use, identity, session, disk, copies_bytes, proven, seen };
+        let store = Self {
+            root,
+            version,
+            in_use,
+            identity,
+            session,
+            disk,
+            durable: Mutex::default(),
+            copies_bytes,
+            proven,
+            recalled: Mutex::default(),
+            seen,
+        };
         // What cannot be removed, perhaps because it is another user's, is in nobody's way.
         if let Err(error) = Session::clean(&store.tmp()) {
             tracing::warn!("{error}");
@@ -125,6 +147,15 @@ impl Store {
     ///
     /// When the store cannot be read.
     pub fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        self.lookup_after(key, |_| ())
+    }
+
+    /// The same, with a look at a record that was read before its files are.
+    pub(crate) fn lookup_after(
+        &self,
+        key: &Key,
+        look: impl FnOnce(&Manifest),
+    ) -> Result<Lookup, StoreError> {
         let _operation = self.enter()?;
         let manifest = match self.read_manifest(key)? {
             Ok(Some(manifest)) => manifest,
@@ -134,6 +165,7 @@ impl Store {
                 return Ok(Lookup::Damaged { paths: vec![path] });
             }
         };
+        look(&manifest);
         let paths = self.check_objects(&manifest.outputs)?;
         if paths.is_empty() {
             self.pin(key.digest());
@@ -203,6 +235,14 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
             Err(error) => Err(error).at("read", &path),
         }
+    }
+
+    pub(crate) fn recalled(&self) -> MutexGuard<'_, Recall> {
+        self.recalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn durable(&self) -> MutexGuard<'_, Durable> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn proven(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Known>>> {

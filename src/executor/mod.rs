@@ -244,6 +244,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             .map(|name| format!("the secret `{name}` is not set: steps that need it will fail"));
         let notices = notices.chain(secrets);
         notices.for_each(|message| self.observer.event(&Event::Notice { message }));
+        self.around.store.recall(&self.around.plan.pipeline.name);
         while !self.scheduler.is_done() {
             self.resume();
             if let Some(task) = self.scheduler.next() {
@@ -264,6 +265,8 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             self.tell_settled();
             self.tell_rest();
         }
+        let whole = self.options.selected.len() == self.around.plan.order().len();
+        self.around.store.keep_recall(&self.around.plan.pipeline.name, whole);
         // What a thread said before its last word has been heard; nothing can be left.
         self.push();
         let Summary { fresh, fetched, ran, failed, skipped, cancelled, retried, .. } = self.summary;
@@ -434,7 +437,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
     /// Why a result is not the one in the lock file.
     fn refused(&self, id: StepId, made: &Made) -> Option<String> {
         let locked = self.options.locked?.get(&self.around.plan.step(id).name)?;
-        let outputs = &made.manifest.outputs;
+        let outputs = &made.outputs;
         // That of another machine may be unknown here.
         let known = self.around.store.get_listing(&locked.result).ok().flatten();
         locked.refuses(outputs, known.as_ref())
@@ -505,7 +508,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         let Some(remote) = self.options.remote.filter(|_| wanted) else { return };
         let interrupt = self.options.interrupt;
         let ids = self.around.plan.order().iter();
-        let made = ids.filter_map(|id| Some((*id, self.results.get(id)?.manifest.key)));
+        let made = ids.filter_map(|id| Some((*id, self.results.get(id)?.key)));
         let made: Vec<_> = made.collect();
         let interrupted = push_made(&self.around, &made, remote, interrupt, self.observer);
         self.summary.interrupted |= interrupted;
@@ -523,10 +526,10 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
 
     fn result(&self, id: StepId, made: &Made) -> StepResult {
         StepResult {
-            key: made.manifest.key.to_string(),
-            measures: made.manifest.measures.clone(),
-            files: made.manifest.outputs.len(),
-            bytes: made.manifest.outputs.size(),
+            key: made.key.to_string(),
+            measures: made.measures.clone(),
+            files: made.outputs.len(),
+            bytes: made.outputs.size(),
             path: self.around.latest_link(id),
         }
     }

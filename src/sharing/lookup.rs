@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cache::{Parcel, Store, StoreError};
+use cache::{Parcel, Present, Store, StoreError};
 
 use super::telling::{Carried, Telling, Way};
 use crate::check::{Made, Surroundings};
@@ -115,5 +115,5 @@ fn fetch(
     let load = outcome.unwrap_or(Err(Failure::Stopped))?;
     let [parcel] = parcels;
     let tree = store.tree(parcel.manifest())?;
-    Ok(Looked::Fetched(Made { manifest: Arc::new(parcel.manifest().clone()), tree }, load))
+    Ok(Looked::Fetched(Arc::new(Present::new(parcel.manifest(), tree)), load))
 }

@@ -125,6 +125,6 @@ fn fetch(
 /// Makes the files of a result those that the link of its step leads to.
 fn lay_out(shares: &Shares<'_>, step: &str, manifest: &Manifest) -> Result<(), Failure> {
     shares.store.tree(manifest)?;
-    shares.store.set_latest(&shares.plan.pipeline.name, step, manifest)?;
+    shares.store.set_latest(&shares.plan.pipeline.name, step, &manifest.key, &manifest.outputs)?;
     Ok(())
 }

@@ -31,7 +31,7 @@ fn what_latest_leads_to_is_kept_with_all_it_mentions() {
     let kept = Record { fingerprint: named, measures: [].into(), facts };
     let kept = store.commit(pending, kept).unwrap();
     store.tree(&kept).unwrap();
-    store.set_latest("verify", "train", &kept).unwrap();
+    store.set_latest("verify", "train", &kept.key, &kept.outputs).unwrap();
     let gone = make(&store, "gone", &[("a", "shared"), ("b", "other")]);
     store.tree(&gone).unwrap();
     store.put(b"mentioned by nobody").unwrap();
@@ -155,7 +155,7 @@ fn what_is_being_made_stays_with_what_it_is_made_from() {
     assert!(collector.get(&listing).unwrap().is_some(), "stored, and not yet mentioned");
     let made = run.commit(training, record("training")).unwrap();
     assert_eq!(read(&run.tree(&made).unwrap()), owned(&[("weights", "w")]));
-    run.set_latest("p", "training", &made).unwrap();
+    run.set_latest("p", "training", &made.key, &made.outputs).unwrap();
 
     // Making another, it lets go again; what it no longer needs goes when it has ended.
     let next = begin(&run, "next");
@@ -225,7 +225,7 @@ fn make_and_use(root: &std::path::Path, seed: u64, rounds: u64) {
             };
             let tree = store.tree(&made).unwrap();
             if number.is_multiple_of(3) {
-                store.set_latest("p", &name, &made).unwrap();
+                store.set_latest("p", &name, &made.key, &made.outputs).unwrap();
             }
             used.push((tree, owned(&files)));
             // Until it ends, everything it has used lies where it was.

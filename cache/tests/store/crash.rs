@@ -53,7 +53,7 @@ fn make_until_killed() {
         write(pending.out(), &borrowed(&files(number)));
         let made = store.commit(pending, record(&number.to_string())).unwrap();
         store.tree(&made).unwrap();
-        store.set_latest("crash", &number.to_string(), &made).unwrap();
+        store.set_latest("crash", &number.to_string(), &made.key, &made.outputs).unwrap();
         store.put(format!("put {number}").as_bytes()).unwrap();
         store.lookup(&made.key).unwrap().found().unwrap();
     }

@@ -196,7 +196,7 @@ fn the_latest_result_of_a_step_is_a_link_to_its_files() {
     for content in ["1", "2"] {
         let made = make(&store, content, &[("a", content)]);
         store.tree(&made).unwrap();
-        store.set_latest("verify", "train", &made).unwrap();
+        store.set_latest("verify", "train", &made.key, &made.outputs).unwrap();
         assert_eq!(store.latest("verify", "train").unwrap(), Some(made));
         assert_eq!(read(&root.path().join("latest/verify/train")), owned(&[("a", content)]));
     }

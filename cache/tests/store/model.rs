@@ -137,7 +137,9 @@ impl Model {
             }
             Operation::Latest(number) => {
                 if let Some(manifest) = self.look(number) {
-                    self.store.set_latest("model", &number.to_string(), &manifest).unwrap();
+                    self.store
+                        .set_latest("model", &number.to_string(), &manifest.key, &manifest.outputs)
+                        .unwrap();
                     self.latest.insert(number);
                 }
             }

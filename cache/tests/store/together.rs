@@ -42,7 +42,7 @@ fn make_what_is_missing() {
         let manifest = found.found().expect("nothing is damaged");
         let tree = store.tree(&manifest).unwrap();
         assert_eq!(read(&tree), owned(&[("own", &name), ("shared", "by all")]));
-        store.set_latest("together", &name, &manifest).unwrap();
+        store.set_latest("together", &name, &manifest.key, &manifest.outputs).unwrap();
     }
 }
 

@@ -234,7 +234,8 @@ impl Output {
     fn tick(&mut self, end: Option<&OwnedFd>) -> anyhow::Result<Tick> {
         let open = self.streams.iter().filter_map(|stream| stream.from.as_ref());
         let open = open.map(AsFd::as_fd).chain(end.map(AsFd::as_fd));
-        let mut asked: Vec<PollFd> = open.map(|from| PollFd::new(from, PollFlags::POLLIN)).collect();
+        let mut asked: Vec<PollFd> =
+            open.map(|from| PollFd::new(from, PollFlags::POLLIN)).collect();
         if asked.is_empty() {
             return Ok(Tick::End);
         }
