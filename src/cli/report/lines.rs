@@ -9,6 +9,8 @@ use crate::cli::quantity;
 
 /// More reasons are counted, not told, unless asked for.
 const REASONS: usize = 2;
+/// Of more results it is told only where they are.
+const GOALS: usize = 8;
 /// More figures of one step are left to `pipe show`.
 const FIGURES: usize = 6;
 
@@ -321,8 +323,15 @@ impl Lines {
             lines
                 .push(format!("  {}", paint.odd(&format!("{tries} failed and had another after"))));
         }
-        for goal in self.goals.iter().filter_map(|goal| self.results.get(goal)) {
+        let goals = || self.goals.iter().filter_map(|goal| self.results.get(goal));
+        for goal in goals().take(GOALS) {
             lines.push(format!("  result in {}/", paint.bold(&quantity::path(&goal.path))));
+        }
+        if let Some(goal) = goals().nth(GOALS)
+            && let Some(directory) = goal.path.parent()
+        {
+            let (more, directory) = (goals().count() - GOALS, quantity::path(directory));
+            lines.push(format!("  and {more} more beside them in {}/", paint.bold(&directory)));
         }
         if let Some(step) = self.failed.first() {
             lines.push(paint.dim(&format!("  whole log: pipe log {} {step}", self.file)));

@@ -34,8 +34,8 @@ impl<W: Write> Plain<W> {
     }
 
     fn write(&mut self, line: &str) {
-        // A reader that has gone does not end the run.
-        writeln!(self.out, "{}", visible(line)).ok();
+        // In one piece, so that what others write comes between lines. A reader that has gone does not end the run.
+        self.out.write_all(format!("{}\n", visible(line)).as_bytes()).ok();
     }
 
     fn progress(&mut self, step: &str, done: u64, total: u64, unit: &str, note: &str) {
