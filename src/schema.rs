@@ -291,11 +291,13 @@ impl Shape<'_> {
             Shape::Integer(bounds) => bounds.words(),
             Shape::Number(bounds) => bounds.words(),
             Shape::Array { length: (None, None), .. } => None,
-            Shape::Array { length: (from, to), .. } if from == to => {
-                from.map(|count| format!("{count} items"))
-            }
             Shape::Array { length: (from, to), .. } => {
-                range_words(*from, *to, (false, false)).map(|range| format!("{range} items"))
+                let items = if to.or(*from) == Some(1) { "item" } else { "items" };
+                let range = match from {
+                    Some(count) if from == to => Some(count.to_string()),
+                    _ => range_words(*from, *to, (false, false)),
+                };
+                range.map(|range| format!("{range} {items}"))
             }
             _ => None,
         }

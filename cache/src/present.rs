@@ -68,10 +68,13 @@ pub(crate) struct Recall {
 }
 
 impl Recall {
-    /// Returns whether the links of a step were found to lead there, with no need to look; if not, they will have
-    /// been made to when the run ends.
-    pub(crate) fn leads(&mut self, step: &str, to: (Key, Digest)) -> bool {
+    /// Notes that the links of a step lead there.
+    pub(crate) fn note_links(&mut self, step: &str, to: (Key, Digest)) {
         self.links.insert(step.to_owned(), to);
+    }
+
+    /// Returns whether the links of a step are known to lead there, with no need to look.
+    pub(crate) fn leads(&self, step: &str, to: (Key, Digest)) -> bool {
         let links = self.before.links.as_ref().filter(|_| self.links_hold);
         links.is_some_and(|links| links.targets.get(step) == Some(&to))
     }
@@ -333,6 +336,19 @@ mod tests {
         fs::write(here.tree.join("sub/stray"), "").unwrap();
         assert_eq!(run(root), (vec!["a"], vec![]));
         assert!(!here.tree.join("sub/stray").exists());
+        fresh();
+        // A link that could not be made is not remembered.
+        fs::remove_file(&link).unwrap();
+        fs::create_dir(&link).unwrap();
+        let store = Store::open(root).unwrap();
+        settle();
+        store.recall("p");
+        store.set_latest("p", "a", &here.key, &here.outputs).unwrap_err();
+        store.keep_recall("p", true);
+        drop(store);
+        fs::remove_dir(&link).unwrap();
+        assert_eq!(run(root).1, [""; 0]);
+        assert_eq!(fs::read_to_string(link.join("x")).unwrap(), "a x");
         fresh();
         // Links that were moved are put back.
         fs::remove_file(&link).unwrap();

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use super::paint::CODES;
 
-/// Shows control characters as `\u{fffd}`, as problems do: all but ends of lines, tabs and our own
-/// colours.
+/// Shows control characters as `\u{fffd}`, as problems do: all but ends of lines, tabs, our own colours, and the
+/// colours of others, which are left out.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let is_steering = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(is_steering) {
@@ -23,6 +23,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
                 shown.push_str(&colour);
                 colour.len()
             }
+            None if let Some(length) = colour_of_others(rest) => length,
             None => {
                 shown.push('\u{fffd}');
                 rest.chars().next().map_or(1, char::len_utf8)
@@ -32,6 +33,13 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     }
     shown.push_str(rest);
     shown.into()
+}
+
+/// The length of a sequence at the start of a text that does no more than change how letters look.
+fn colour_of_others(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
 }
 
 /// Standard output, for text in which names and words of others stand.
@@ -79,7 +87,7 @@ mod tests {
         let ours = "\x1b[1;31m✗\x1b[0m a\tb\n";
         assert_eq!(visible(ours), ours);
         let theirs = "\x1b[2Jx\x1b]0;title\x07\r\0\u{9b}31m\x1b[8mhidden";
-        assert_eq!(visible(theirs), "�[2Jx�]0;title����31m�[8mhidden");
+        assert_eq!(visible(theirs), "�[2Jx�]0;title����31mhidden");
     }
 
     #[test]
