@@ -42,6 +42,7 @@ pub fn preview(
     forced: &BTreeSet<StepId>,
 ) -> Vec<(StepId, Preview)> {
     let around = Surroundings { plan, store, root, forced };
+    store.recall(&plan.pipeline.name);
     let mut results = Results::new();
     let mut previews = Vec::new();
     for &id in plan.order().iter().filter(|id| selected.contains(id)) {
