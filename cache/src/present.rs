@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -142,7 +143,12 @@ impl Store {
         let now = SystemTime::now();
         let mut seen = None;
         // Looked at before it is read, so that a later change shows.
-        let record = state_of(&self.result(key));
+        let record = match fs::symlink_metadata(self.result(key)) {
+            Ok(metadata) => Some(State::of(&metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Presence::Missing),
+            // Reading it tells what is wrong.
+            Err(_) => None,
+        };
         let lookup = self.lookup_after(key, |manifest| {
             seen = record.and_then(|record| self.see(manifest, record));
         });
