@@ -36,6 +36,27 @@ fn a_second_run_finds_everything_fresh() {
 }
 
 #[test]
+fn of_many_results_a_run_names_some() {
+    let project = Project::new();
+    let step = |name: &String| {
+        let run = format!("[\"sh\", \"-c\", \"echo {name} > {{out}}/x\"]");
+        format!("[stage.{name}]\nkind = \"command\"\nrun = {run}\noutputs = [\"x\"]\n")
+    };
+    let names: Vec<String> = (0..10).map(|number| format!("s{number}")).collect();
+    project.write("p.toml", &names.iter().map(step).collect::<String>());
+    // What is remembered of the links must be that of the run before, and not of one in the same instant.
+    for (turn, expected) in ["10 ran", "up to date", "up to date"].into_iter().enumerate() {
+        let run = project.pipe(&["run", "p.toml"]);
+        assert!(run.stderr.contains(expected), "{turn}: {run}");
+        assert_eq!(run.stderr.matches("result in .pipe/latest/p/s").count(), 8, "{run}");
+        assert!(run.stderr.contains("  and 2 more beside them in .pipe/latest/p/\n"), "{run}");
+        std::thread::sleep(Duration::from_millis(60));
+        let listed = fs::read_dir(project.path(".pipe/latest/p")).unwrap().count();
+        assert_eq!(listed, 20, "a link to the files and one to the record of each");
+    }
+}
+
+#[test]
 fn a_touched_file_changes_nothing() {
     let project = Project::small();
     project.ran();

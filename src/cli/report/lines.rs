@@ -135,7 +135,7 @@ impl Lines {
                 self.unless_quiet(lines)
             }
             Event::Waiting { step } => {
-                let note = format!("{step} is being made by another run; waiting for it");
+                let note = format!("{step} is being made by another step or run; waiting for it");
                 self.unless_quiet(vec![format!("  {} {note}", paint.dim("·"))])
             }
             Event::Ran {
