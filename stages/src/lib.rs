@@ -1,5 +1,6 @@
 //! What can be done: every kind of stage, and the training kernels below them.
 
+mod change;
 mod choices;
 pub mod context;
 pub mod device;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, check_highest};
+use crate::change::{Change, Recolour};
 use crate::data::Picture;
 use crate::kind::Complaint;
 use crate::number::NonNegative;
@@ -32,7 +33,7 @@ fn none() -> NonNegative {
 }
 
 impl Augmentation for ColorJitter {
-    fn apply(&self, mut picture: Picture, random: &mut Random) -> Picture {
+    fn draw(&self, _: [usize; 2], random: &mut Random) -> Change {
         let mut order = [0, 1, 2, 3];
         random.shuffle(&mut order);
         let mut factor = |spread: f64| random.between((1.0 - spread).max(0.0), 1.0 + spread) as f32;
@@ -40,20 +41,26 @@ impl Augmentation for ColorJitter {
             [self.brightness, self.contrast, self.saturation, self.hue].map(NonNegative::get);
         let factors = [brightness, contrast, saturation].map(&mut factor);
         let shift = random.between(-hue, hue) as f32;
-        for part in order {
-            match part {
-                0 if brightness > 0.0 => brighten(&mut picture, factors[0]),
-                1 if contrast > 0.0 => spread(&mut picture, factors[1]),
-                2 if saturation > 0.0 => saturate(&mut picture, factors[2]),
-                3 if hue > 0.0 => shift_hue(&mut picture, shift),
-                _ => {}
-            }
-        }
-        picture
+        let some = [brightness, contrast, saturation, hue].map(|width| width > 0.0);
+        Change::Recolour(Recolour { order, some, factors, shift })
     }
 
     fn check(&self) -> Vec<Complaint> {
         check_highest("color-jitter.hue", self.hue, 0.5).into_iter().collect()
+    }
+}
+
+/// Changes brightness, contrast, saturation and hue one after the other.
+pub(super) fn recolour(picture: &mut Picture, by: Recolour) {
+    let Recolour { order, some, factors, shift } = by;
+    for part in order {
+        match part {
+            _ if !some[usize::from(part)] => {}
+            0 => brighten(picture, factors[0]),
+            1 => spread(picture, factors[1]),
+            2 => saturate(picture, factors[2]),
+            _ => shift_hue(picture, shift),
+        }
     }
 }
 

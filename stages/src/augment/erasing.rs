@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Rectangle, check_interval};
+use super::{Augmentation, check_interval};
+use crate::change::{Change, Cover, Rectangle};
 use crate::data::Picture;
 use crate::kind::Complaint;
 use crate::number::Probability;
@@ -52,20 +53,20 @@ fn default_ratio() -> [f64; 2] {
 }
 
 impl Augmentation for Erasing {
-    fn apply(&self, mut picture: Picture, random: &mut Random) -> Picture {
+    fn draw(&self, [height, width]: [usize; 2], random: &mut Random) -> Change {
         if random.chance(self.probability.get())
-            && let Some(part) = self.draw(picture.height, picture.width, random)
+            && let Some(part) = self.part(height, width, random)
         {
-            for y in part.top..part.top + part.height {
-                let start = 3 * (y * picture.width + part.left);
-                let row = &mut picture.pixels[start..start + 3 * part.width];
-                match self.fill {
-                    Fill::Grey(grey) => row.fill(grey.get() as f32),
-                    Fill::Noise => row.fill_with(|| random.below(256) as f32 / 255.0),
+            let numbers = 3 * part.height * part.width;
+            let with = match self.fill {
+                Fill::Grey(grey) => Cover::Grey(grey.get() as f32),
+                Fill::Noise => {
+                    Cover::Noise((0..numbers).map(|_| random.below(256) as u8).collect())
                 }
-            }
+            };
+            return Change::Cover(part, with);
         }
-        picture
+        Change::Nothing
     }
 
     fn check(&self) -> Vec<Complaint> {
@@ -77,7 +78,7 @@ impl Augmentation for Erasing {
 
 impl Erasing {
     /// Draws the rectangle, smaller than the picture either way: ten tries, or none.
-    fn draw(&self, height: usize, width: usize, random: &mut Random) -> Option<Rectangle> {
+    fn part(&self, height: usize, width: usize, random: &mut Random) -> Option<Rectangle> {
         for _ in 0..10 {
             let share = random.between(self.scale[0], self.scale[1]);
             let area = (height * width) as f64 * share;
@@ -97,6 +98,23 @@ impl Erasing {
     }
 }
 
+/// Covers a part of a picture.
+pub(super) fn cover(picture: &mut Picture, part: Rectangle, with: &Cover) {
+    for row in 0..part.height {
+        let start = 3 * ((part.top + row) * picture.width + part.left);
+        let pixels = &mut picture.pixels[start..start + 3 * part.width];
+        match with {
+            Cover::Grey(grey) => pixels.fill(*grey),
+            Cover::Noise(noise) => {
+                let colours = &noise[3 * row * part.width..];
+                for (pixel, colour) in pixels.iter_mut().zip(colours) {
+                    *pixel = f32::from(*colour) / 255.0;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::noise;
@@ -111,7 +129,7 @@ mod tests {
         let mut random = Random::new(1, "erasing", &[]);
         let mut sums = [0; 4];
         for _ in 0..20_000 {
-            let part = erasing.draw(20, 30, &mut random).unwrap();
+            let part = erasing.part(20, 30, &mut random).unwrap();
             let drawn = [part.top, part.left, part.height, part.width];
             sums.iter_mut().zip(drawn).for_each(|(sum, one)| *sum += one);
         }

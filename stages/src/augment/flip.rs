@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Augmentation;
-use crate::data::Picture;
+use crate::change::Change;
 use crate::number::Probability;
 use crate::rng::Random;
 
@@ -22,11 +22,8 @@ fn half() -> Probability {
 }
 
 impl Augmentation for Flip {
-    fn apply(&self, mut picture: Picture, random: &mut Random) -> Picture {
-        if random.chance(self.probability.get()) {
-            picture.mirror();
-        }
-        picture
+    fn draw(&self, _: [usize; 2], random: &mut Random) -> Change {
+        if random.chance(self.probability.get()) { Change::Mirror } else { Change::Nothing }
     }
 }
 

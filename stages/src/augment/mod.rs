@@ -6,6 +6,7 @@ mod flip;
 mod random_resized_crop;
 mod rotation;
 
+use crate::change::Change;
 use crate::choices::choices;
 use crate::data::Picture;
 use crate::kind::Complaint;
@@ -14,8 +15,14 @@ use crate::rng::Random;
 
 /// A random change to a training image that keeps its size and what it shows.
 pub(crate) trait Augmentation {
+    /// Draws what is to be done to a picture of this height and width.
+    fn draw(&self, size: [usize; 2], random: &mut Random) -> Change;
+
     /// Returns the picture changed as `random` decides: of the same size, numbers in 0..=1.
-    fn apply(&self, picture: Picture, random: &mut Random) -> Picture;
+    fn apply(&self, picture: Picture, random: &mut Random) -> Picture {
+        let drawn = self.draw([picture.height, picture.width], random);
+        change(picture, &drawn)
+    }
 
     /// Returns what is wrong with the parameters beyond what their types say; names start with that
     /// of the augmentation, e.g. `erasing.scale`.
@@ -38,6 +45,19 @@ choices! {
         /// Covers a random rectangle.
         Erasing(erasing::Erasing),
     }
+}
+
+/// Makes a change on the CPU.
+fn change(mut picture: Picture, change: &Change) -> Picture {
+    match change {
+        Change::Nothing => {}
+        Change::Mirror => picture.mirror(),
+        Change::Stretch(part) => return random_resized_crop::stretch(picture, *part),
+        Change::Turn { degrees, fill } => return rotation::turn(&picture, *degrees, *fill),
+        Change::Recolour(by) => color_jitter::recolour(&mut picture, *by),
+        Change::Cover(part, with) => erasing::cover(&mut picture, *part, with),
+    }
+    picture
 }
 
 /// Changes a picture by each augmentation in turn.
@@ -81,15 +101,6 @@ fn check_highest(parameter: &str, value: NonNegative, highest: f64) -> Option<Co
         message: format!("{} is out of range", value.get()),
         help: Some(format!("a number from 0 to {highest}")),
     })
-}
-
-/// A rectangle of pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rectangle {
-    top: usize,
-    left: usize,
-    height: usize,
-    width: usize,
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Rectangle, check_interval};
+use super::{Augmentation, check_interval};
+use crate::change::{Change, Rectangle};
 use crate::data::Picture;
 use crate::kind::Complaint;
 use crate::rng::Random;
@@ -31,9 +32,8 @@ fn default_ratio() -> [f64; 2] {
 }
 
 impl Augmentation for RandomResizedCrop {
-    fn apply(&self, picture: Picture, random: &mut Random) -> Picture {
-        let part = self.draw(picture.height, picture.width, random);
-        stretch(picture, part)
+    fn draw(&self, [height, width]: [usize; 2], random: &mut Random) -> Change {
+        Change::Stretch(self.part(height, width, random))
     }
 
     fn check(&self) -> Vec<Complaint> {
@@ -46,7 +46,7 @@ impl Augmentation for RandomResizedCrop {
 impl RandomResizedCrop {
     /// Draws the part: ten tries of area and shape, then the largest central part whose shape is
     /// allowed.
-    fn draw(&self, height: usize, width: usize, random: &mut Random) -> Rectangle {
+    fn part(&self, height: usize, width: usize, random: &mut Random) -> Rectangle {
         let (h, w) = (height as f64, width as f64);
         for _ in 0..10 {
             let area = h * w * random.between(self.scale[0], self.scale[1]);
@@ -102,7 +102,7 @@ fn spread(length: usize, size: usize) -> Vec<Mix> {
 }
 
 /// Scales a part of a picture to the size of the whole, bilinear.
-fn stretch(picture: Picture, part: Rectangle) -> Picture {
+pub(super) fn stretch(picture: Picture, part: Rectangle) -> Picture {
     let (height, width) = (picture.height, picture.width);
     if (part.height, part.width) == (height, width) {
         return picture;
@@ -153,7 +153,7 @@ mod tests {
         let mut random = Random::new(1, "crop", &[]);
         let mut sums = [0; 4];
         for _ in 0..20_000 {
-            let part = crop.draw(64, 48, &mut random);
+            let part = crop.part(64, 48, &mut random);
             assert!(part.top + part.height <= 64 && part.left + part.width <= 48);
             let ratio = part.width as f64 / part.height as f64;
             assert!((0.68..1.45).contains(&ratio), "{part:?}");
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_shape_that_never_fits_falls_back_to_the_centre() {
         let wide = RandomResizedCrop { scale: [1.0, 1.0], ratio: [2.0, 2.0] };
-        let part = wide.draw(40, 40, &mut Random::new(1, "crop", &[]));
+        let part = wide.part(40, 40, &mut Random::new(1, "crop", &[]));
         assert_eq!(part, Rectangle { top: 10, left: 0, height: 20, width: 40 });
     }
 

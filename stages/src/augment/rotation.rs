@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, check_highest};
+use crate::change::Change;
 use crate::data::Picture;
 use crate::kind::Complaint;
 use crate::number::{NonNegative, Probability};
@@ -26,9 +27,12 @@ fn black() -> Probability {
 }
 
 impl Augmentation for Rotation {
-    fn apply(&self, picture: Picture, random: &mut Random) -> Picture {
-        let angle = random.between(-self.degrees.get(), self.degrees.get());
-        if angle == 0.0 { picture } else { turn(&picture, angle, self.fill.get() as f32) }
+    fn draw(&self, _: [usize; 2], random: &mut Random) -> Change {
+        let degrees = random.between(-self.degrees.get(), self.degrees.get());
+        if degrees == 0.0 {
+            return Change::Nothing;
+        }
+        Change::Turn { degrees, fill: self.fill.get() as f32 }
     }
 
     fn check(&self) -> Vec<Complaint> {
@@ -37,7 +41,7 @@ impl Augmentation for Rotation {
 }
 
 /// Turns a picture counter-clockwise by this many degrees, as if it went on in grey `fill`.
-fn turn(picture: &Picture, degrees: f64, fill: f32) -> Picture {
+pub(super) fn turn(picture: &Picture, degrees: f64, fill: f32) -> Picture {
     let (height, width) = (picture.height, picture.width);
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (middle_x, middle_y) = ((width as f64 - 1.0) / 2.0, (height as f64 - 1.0) / 2.0);
