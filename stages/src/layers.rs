@@ -92,7 +92,7 @@ impl Norm {
     /// Makes a batch norm whose scale stays 1, but is among the weights.
     pub(crate) fn unscaled(weights: &Weights, channels: usize) -> Result<Self> {
         let Buffer { name, variable } = weights.buffer("weight", channels, 1.0)?;
-        Self::with(weights, channels, Parameter { name, variable, decay: false }, false)
+        Self::with(weights, channels, Parameter::new(name, variable, false), false)
     }
 
     fn with(weights: &Weights, channels: usize, weight: Parameter, scales: bool) -> Result<Self> {

@@ -4,6 +4,7 @@ mod change;
 mod choices;
 pub mod context;
 pub mod device;
+mod device_checks;
 mod kind;
 pub mod kinds;
 pub mod workload;

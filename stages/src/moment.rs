@@ -40,6 +40,17 @@ pub(crate) enum Moment {
     Device(Tensor),
 }
 
+#[cfg(any(feature = "cuda", test))]
+impl Moment {
+    /// Returns one that is a tensor.
+    pub(crate) fn on_device(&self) -> Result<&Tensor> {
+        match self {
+            Self::Device(tensor) => Ok(tensor),
+            Self::Host(_) => anyhow::bail!("a moment is kept elsewhere than others"),
+        }
+    }
+}
+
 /// Where moments are kept, and so by what the weights are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
@@ -75,7 +86,8 @@ pub(crate) fn put(
         Moment::Host(values) => {
             Tensor::from_slice(values, parameter.variable.shape(), &Device::Cpu)?
         }
-        Moment::Device(tensor) => tensor.clone(),
+        // a copy: kernels change moments in place
+        Moment::Device(tensor) => tensor.copy()?,
     };
     state.insert(format!("{what}.{}", parameter.name), tensor);
     Ok(())
@@ -99,7 +111,8 @@ pub(crate) fn take(
     );
     *moment = match moment {
         Moment::Host(_) => Moment::Host(tensor.flatten_all()?.to_vec1()?),
-        Moment::Device(_) => Moment::Device(tensor.to_device(parameter.variable.device())?),
+        // a copy: kernels change moments in place
+        Moment::Device(_) => Moment::Device(tensor.to_device(parameter.variable.device())?.copy()?),
     };
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use rayon::prelude::*;
 
+use crate::ops::Rounded;
 use crate::rng::Random;
 
 /// How many numbers are drawn from one random stream; fixed, so that threads do not change values.
@@ -23,6 +24,15 @@ pub(crate) struct Parameter {
     /// Whether weight decay usually applies: true for the weights of convolutions and linear layers,
     /// false for norms and biases.
     pub(crate) decay: bool,
+    /// The same in bf16, where a GPU computes with it.
+    pub(crate) rounded: Rounded,
+}
+
+impl Parameter {
+    /// Makes a parameter of its values.
+    pub(crate) fn new(name: String, variable: Var, decay: bool) -> Self {
+        Self { name, variable, decay, rounded: Rounded::default() }
+    }
 }
 
 /// A tensor that is saved with the weights but not trained, e.g. a running mean.
@@ -174,7 +184,7 @@ impl Weights {
                 Var::from_vec(values, shape, self.device())?
             }
         };
-        let parameter = Parameter { name, variable, decay };
+        let parameter = Parameter::new(name, variable, decay);
         self.insert(&parameter.name, Entry::Parameter(parameter.clone()))?;
         let part = parameter.name.split('.').next().unwrap_or_default().to_owned();
         let mut counts = self.counts();
@@ -334,6 +344,11 @@ impl Weights {
             let more =
                 if count > 12 { format!("\n  and {} more", count - 12) } else { String::new() };
             bail!("{whose} do not fit the model:\n  {shown}{more}");
+        }
+        for entry in entries.values() {
+            if let Entry::Parameter(parameter) = entry {
+                parameter.rounded.forget();
+            }
         }
         for (variable, tensor) in values {
             variable.set(&tensor.to_dtype(variable.dtype())?.to_device(variable.device())?)?;

@@ -12,6 +12,7 @@ use crate::context::DeviceChoice;
 use crate::crc32c::crc32c;
 use crate::data::Picture;
 use crate::device;
+use crate::device_checks;
 use crate::loss::AnyLoss;
 use crate::model::AnyModel;
 use crate::ops::{Clock, Parity, Profile, Tape, Value};
@@ -62,7 +63,7 @@ impl Place {
     /// Prepares a check of every operator here beside the CPU's kernels; `seed` draws shapes.
     #[must_use]
     pub fn parity(&self, seed: u64) -> Parity {
-        Parity::new(self.device.clone(), self.dtype, seed)
+        Parity::new(self.device.clone(), self.dtype, seed).and(device_checks::all())
     }
 
     /// Waits until the device has done all it was given.

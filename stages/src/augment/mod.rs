@@ -69,6 +69,16 @@ pub(crate) fn apply_all(
     augmentations.iter().fold(picture, |picture, one| one.apply(picture, random))
 }
 
+/// Draws what each augmentation in turn does to a picture of this height and width: what [`apply_all`] would do.
+#[cfg(any(feature = "cuda", test))]
+pub(crate) fn draw_all(
+    augmentations: &[AnyAugmentation],
+    size: [usize; 2],
+    random: &mut Random,
+) -> Vec<Change> {
+    augmentations.iter().map(|one| one.draw(size, random)).collect()
+}
+
 /// Returns what is wrong with a list that is the parameter `name`, e.g. `augment.0.erasing.scale`.
 pub(crate) fn check_all(name: &str, augmentations: &[AnyAugmentation]) -> Vec<Complaint> {
     let mut complaints = Vec::new();

@@ -51,6 +51,15 @@ impl Images {
         Ok(Self { height, width, starts, held })
     }
 
+    /// Makes a set of the planes of its shards.
+    pub(crate) fn in_memory([height, width]: [usize; 2], shards: Vec<Vec<u8>>) -> Self {
+        let mut starts = vec![0];
+        for shard in &shards {
+            starts.push(starts[starts.len() - 1] + shard.len() / (3 * height * width));
+        }
+        Self { height, width, starts, held: Held::Memory(shards) }
+    }
+
     /// How many images there are.
     pub(crate) fn len(&self) -> usize {
         self.starts[self.starts.len() - 1]

@@ -9,6 +9,7 @@ use super::cross_entropy::cross_entropy;
 use super::{Loss, LossConfig, class_index};
 use crate::kind::Complaint;
 use crate::number::{NonNegative, Positive};
+use crate::ops::{self, Margin, Rule};
 use crate::weights::{Initialization, Parameter, Weights};
 
 /// Keeps the gradient of a square root finite.
@@ -107,13 +108,23 @@ impl Loss for AngularMargin {
     fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Tensor> {
         let cosines = self.cosines(embeddings)?;
         let classes = class_index(&cosines, labels)?;
+        let scale = self.config.scale.get();
+        let margin = Margin {
+            angle: self.config.margin.get(),
+            easy: self.config.easy_margin,
+            detached: self.config.gradient == MarginGradient::Detached,
+        };
+        let rule = Rule { scale, smoothing: 0.0, margin: Some(margin) };
+        if let Some(loss) = ops::cross_entropy(&cosines, labels, rule)? {
+            return Ok(loss);
+        }
         let own = cosines.gather(&classes, 1)?;
         let change = (self.with_margin(&own)? - own)?;
         // A mask, because candle's own gradients of scatter and scatter-add are wrong.
         let none = cosines.detach().zeros_like()?;
         let mask = none.scatter_add(&classes, &change.detach().ones_like()?, 1)?;
         let scores = (cosines + mask.broadcast_mul(&change)?)?;
-        cross_entropy(&(scores * self.config.scale.get())?, labels, 0.0)
+        cross_entropy(&(scores * scale)?, labels, 0.0)
     }
 
     fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Loss, LossConfig, class_index};
 use crate::number::Probability;
+use crate::ops::{self, Rule};
 use crate::weights::{Initialization, Parameter, Weights};
 
 /// Mean over the batch of −Σ t log softmax(W x + b), with t = (1 − e) for the true class plus e / K for
@@ -63,6 +64,10 @@ impl Loss for Linear {
 /// When a label is not a class, or there is not one for each row.
 pub(super) fn cross_entropy(logits: &Tensor, labels: &[u32], smoothing: f64) -> Result<Tensor> {
     let classes = class_index(logits, labels)?;
+    let rule = Rule { scale: 1.0, smoothing, margin: None };
+    if let Some(loss) = ops::cross_entropy(logits, labels, rule)? {
+        return Ok(loss);
+    }
     // The maximum is a constant shift: its gradient is zero in sum and would be wrong at ties.
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     let normalizer = shifted.exp()?.sum(D::Minus1)?.log()?;

@@ -69,8 +69,19 @@ mod tests {
         toml::from_str::<Table>(&format!("loss.{text}")).unwrap().loss
     }
 
-    /// Compares value, logits and all gradients with those of `losses.safetensors`.
+    /// Does it once with candle's operations, and once more by the kernels of GPUs, emulated.
+    fn both(work: impl Fn()) {
+        work();
+        #[cfg(not(feature = "cuda"))]
+        crate::ops::emulating(work);
+    }
+
     fn check_golden(case: &str, config: &str) {
+        both(|| check_golden_once(case, config));
+    }
+
+    /// Compares value, logits and all gradients with those of `losses.safetensors`.
+    fn check_golden_once(case: &str, config: &str) {
         let expected = tensors("losses.safetensors", &format!("{case}/"));
         let embeddings = Var::from_tensor(&expected["embeddings"]).unwrap();
         let (_, width) = embeddings.dims2().unwrap();
@@ -113,8 +124,12 @@ mod tests {
         check_golden("arcface-detached", "arcface = { scale = 30, gradient = \"detached\" }");
     }
 
-    /// Compares the gradients with differences of values on random inputs.
     fn check_differences(config: &str) {
+        both(|| check_differences_once(config));
+    }
+
+    /// Compares the gradients with differences of values on random inputs.
+    fn check_differences_once(config: &str) {
         let (rows, width, classes) = (6, 4, 5);
         let mut random = Random::new(5, config, &[]);
         let values: Vec<f32> = (0..rows * width).map(|_| random.normal() as f32).collect();
@@ -156,18 +171,22 @@ mod tests {
 
     #[test]
     fn a_zero_embedding_and_a_perfect_one_stay_finite() {
-        for config in ["arcface = {}", "arcface = { margin = 0 }", "cross-entropy = {}"] {
-            let weights = Weights::new(1, &Device::Cpu);
-            let loss = parse(config).build(&weights, 3, 4).unwrap();
-            let perfect = weights.trainable().pop().unwrap().variable.get(2).unwrap();
-            let rows = Tensor::stack(&[perfect.zeros_like().unwrap(), perfect], 0).unwrap();
-            let embeddings = Var::from_tensor(&rows.detach()).unwrap();
-            let value = loss.forward(&embeddings, &[1, 2]).unwrap();
-            let gradients = value.backward().unwrap();
-            let gradient = gradients.get(&embeddings).unwrap();
-            let sum = (gradient.abs().unwrap().sum_all().unwrap() + value).unwrap();
-            assert!(sum.to_scalar::<f32>().unwrap().is_finite(), "{config}");
-        }
+        both(|| stays_finite("arcface = {}"));
+        both(|| stays_finite("arcface = { margin = 0 }"));
+        both(|| stays_finite("cross-entropy = {}"));
+    }
+
+    fn stays_finite(config: &str) {
+        let weights = Weights::new(1, &Device::Cpu);
+        let loss = parse(config).build(&weights, 3, 4).unwrap();
+        let perfect = weights.trainable().pop().unwrap().variable.get(2).unwrap();
+        let rows = Tensor::stack(&[perfect.zeros_like().unwrap(), perfect], 0).unwrap();
+        let embeddings = Var::from_tensor(&rows.detach()).unwrap();
+        let value = loss.forward(&embeddings, &[1, 2]).unwrap();
+        let gradients = value.backward().unwrap();
+        let gradient = gradients.get(&embeddings).unwrap();
+        let sum = (gradient.abs().unwrap().sum_all().unwrap() + value).unwrap();
+        assert!(sum.to_scalar::<f32>().unwrap().is_finite(), "{config}");
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
     let lengths: [usize; 4] = x.array().lengths("the average over pixels")?;
     let output = match x.array() {
         Array::Host(x) => Array::Host(forward(x, lengths)),
+        #[cfg(any(feature = "cuda", test))]
+        Array::Device(x) if super::gpu::takes(x) => {
+            Array::Device(super::gpu::average_pool(x, lengths)?)
+        }
         // f32 inside: a sum of many bf16 numbers loses them
         Array::Device(x) => {
             let mean = x.to_dtype(DType::F32)?.mean((1, 2))?;
@@ -29,6 +33,11 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
         let [images, height, width, channels] = lengths;
         let spread = match gradient {
             Array::Host(gradient) => Array::Host(backward(&gradient, lengths)),
+            #[cfg(any(feature = "cuda", test))]
+            Array::Device(given) if super::gpu::takes(&given) => {
+                let given = Array::Device(given);
+                Array::Device(super::gpu::average_pool_gradient(given, lengths)?)
+            }
             Array::Device(gradient) => {
                 let share = (gradient / (height * width) as f64)?;
                 let share = share.reshape((images, 1, 1, channels))?;

@@ -85,8 +85,8 @@ pub(crate) fn scaled_sum(
                 sink.give(nodes.0, Array::Host(gradient))
             }))
         }
-        #[cfg(feature = "cuda")]
-        (Array::Device(straight), Array::Device(branch)) if branch.device().is_cuda() => {
+        #[cfg(any(feature = "cuda", test))]
+        (Array::Device(straight), Array::Device(branch)) if super::gpu::takes(branch) => {
             super::gpu::scaled_sum(tape, nodes, (straight, branch), &scale, keep)
         }
         (Array::Device(straight), Array::Device(branch)) => {
@@ -170,7 +170,7 @@ mod tests {
         let images = 4000;
         let ones = Tensor::ones((images, 1, 1, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         let variable = Var::from_tensor(&ones.get(0).unwrap().flatten_all().unwrap()).unwrap();
-        let scale = Parameter { name: "gamma".to_owned(), variable, decay: false };
+        let scale = Parameter::new("gamma".to_owned(), variable, false);
         let run = |tape: &mut Tape, seed: u64| -> Vec<f32> {
             let random = &mut Random::new(seed, "depth", &[]);
             let (straight, branch) = (Value::constant(ones.clone()), Value::constant(ones.clone()));

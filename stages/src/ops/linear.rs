@@ -1,7 +1,7 @@
 //! The linear map x Wᵀ + b of a weight [out, in], as in PyTorch.
 
 use anyhow::{Context as _, Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::columns::column_sums;
 use super::floats::Floats;
@@ -28,7 +28,7 @@ pub(crate) fn linear(
     let output = match x.array() {
         Array::Host(x) => Array::Host(forward(x, weight, bias)?),
         Array::Device(x) => {
-            let map = weight.variable.to_dtype(x.dtype())?.t()?;
+            let map = as_type(weight, x.dtype())?.t()?;
             let mut shape = x.dims().to_vec();
             let mut y = x.contiguous()?.reshape(((), inputs))?.matmul(&map)?;
             if let Some(bias) = bias {
@@ -66,7 +66,7 @@ pub(crate) fn linear(
                 let rows = x.tensor().contiguous()?.reshape(((), inputs))?;
                 sink.give_parameter(&weight, gradient.t()?.matmul(&rows)?)?;
                 if x.node.is_some() {
-                    let map = weight.variable.to_dtype(gradient.dtype())?;
+                    let map = as_type(&weight, gradient.dtype())?;
                     let back = gradient.matmul(&map)?.reshape(x.dims())?;
                     sink.give(x.node, Array::Device(back))?;
                 }
@@ -74,6 +74,15 @@ pub(crate) fn linear(
         }
         Ok(())
     }))
+}
+
+/// Returns the weight in the type of the activations.
+fn as_type(weight: &Parameter, dtype: DType) -> Result<Tensor> {
+    #[cfg(any(feature = "cuda", test))]
+    if dtype == DType::BF16 && super::gpu::takes(&weight.variable) {
+        return weight.rounded.of(|| Ok(weight.variable.to_dtype(dtype)?));
+    }
+    Ok(weight.variable.to_dtype(dtype)?)
 }
 
 fn forward(x: &Host, weight: &Parameter, bias: Option<&Parameter>) -> Result<Host> {

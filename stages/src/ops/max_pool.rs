@@ -44,6 +44,14 @@ pub(crate) fn max_pool(
                 sink.give(node, Array::Host(Host::new(geometry.input().to_vec(), back)))
             }))
         }
+        #[cfg(any(feature = "cuda", test))]
+        Array::Device(x) if super::gpu::takes(x) => {
+            let (y, places) = super::gpu::max_pool(&geometry, x)?;
+            Ok(tape.record(Work::new("max pool"), Array::Device(y), move |gradient, sink| {
+                let back = super::gpu::max_pool_gradient(&geometry, gradient, &places)?;
+                sink.give(node, Array::Device(back))
+            }))
+        }
         Array::Device(x) => {
             let (y, places) = composed_forward(&geometry, x)?;
             Ok(tape.record(Work::new("max pool"), Array::Device(y), move |gradient, sink| {

@@ -1,7 +1,7 @@
 //! Training operators with hand-written gradients, on a tape of our own.
 //!
 //! Activations are NHWC. On the CPU an operator runs our own kernels over pooled buffers. On a GPU
-//! convolutions go through cuDNN, and norms and activations through kernels of ours; what is left, there and on any
+//! convolutions go through cuDNN, and most others through kernels of ours; what is left, there and on any
 //! other device, is a composition of plain tensor operations with the same formulas. Either way
 //! its bytes depend on the device and the instruction set alone, never on the number of threads.
 
@@ -12,6 +12,7 @@ mod batch_norm;
 mod checks;
 mod columns;
 mod convolution;
+mod cross_entropy;
 mod dropout;
 mod flatten;
 mod floats;
@@ -28,6 +29,7 @@ mod parity;
 mod prelu;
 mod profile;
 mod rectifier;
+mod rounded;
 #[cfg(any(feature = "cuda", test))]
 mod settings;
 mod tape;
@@ -38,17 +40,29 @@ mod windows;
 pub(crate) use average_pool::average_pool;
 pub(crate) use batch_norm::{BatchNorm, batch_norm};
 pub(crate) use convolution::{Moves, convolution, convolution_norm};
+pub(crate) use cross_entropy::{Margin, Rule, cross_entropy};
 pub(crate) use dropout::dropout;
 pub(crate) use flatten::flatten;
 pub(crate) use gelu::gelu;
+#[cfg(all(test, not(feature = "cuda")))]
+pub(crate) use gpu::emulating;
+#[cfg(test)]
+pub(crate) use gpu::layout;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) use gpu::{
+    Changed, Pictures, Staged, Uploads, adapt_all, descend_all, free_bytes, planes_at, shorten,
+    takes,
+};
 pub(crate) use layer_norm::{LayerNorm, layer_norm};
 pub(crate) use layer_scale::scaled_sum;
 pub(crate) use linear::linear;
 pub(crate) use max_pool::max_pool;
+pub(crate) use parity::{Numbers, Other, numbers};
 pub use parity::{Parity, Verdict};
 pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
 pub(crate) use rectifier::Rectifier;
+pub(crate) use rounded::Rounded;
 #[cfg(feature = "cuda")]
 pub(crate) use settings::prepare;
 pub(crate) use tape::{Gradients, Tape};

@@ -13,6 +13,8 @@ use crate::moment::{
     CHUNK, Decayed, Kept, Moment, all_in_place, gradient_of, nothing_left, put, take,
 };
 use crate::number::{Fraction, NonNegative, Positive};
+#[cfg(any(feature = "cuda", test))]
+use crate::ops;
 use crate::ops::{AdamFactors, Gradients, adapt};
 use crate::weights::Parameter;
 
@@ -109,6 +111,10 @@ impl Optimizer for Adam {
         if self.slots.iter().all(|slot| matches!(slot.first, Moment::Host(_))) {
             return self.step_on_host(&given, &factors);
         }
+        #[cfg(any(feature = "cuda", test))]
+        if self.slots.iter().all(|slot| ops::takes(&slot.parameter.variable)) {
+            return self.step_on_gpu(&given, &factors);
+        }
         for ((slot, gradient), factors) in self.slots.iter_mut().zip(&given).zip(&factors) {
             slot.step_on_device(gradient, factors)?;
         }
@@ -170,6 +176,23 @@ impl Adam {
             }
             tasks.into_par_iter().for_each(|(((w, g), (m, v)), by)| adapt(w, m, v, g, by));
         })
+    }
+}
+
+#[cfg(any(feature = "cuda", test))]
+impl Adam {
+    /// Changes all weights in place, in one launch.
+    fn step_on_gpu(&self, gradients: &[Tensor], factors: &[Factors]) -> Result<()> {
+        let copies: Vec<Option<Tensor>> =
+            self.slots.iter().map(|slot| slot.parameter.rounded.current()).collect();
+        let mut changed = Vec::with_capacity(gradients.len());
+        for ((slot, gradient), copy) in self.slots.iter().zip(gradients).zip(&copies) {
+            let moments = [Some(slot.first.on_device()?), Some(slot.second.on_device()?)];
+            let weights = slot.parameter.variable.as_tensor();
+            changed.push(ops::Changed { weights, gradient, moments, copy: copy.as_ref() });
+        }
+        let factors: Vec<AdamFactors> = factors.iter().map(Factors::rounded).collect();
+        ops::adapt_all(&changed, &factors)
     }
 }
 

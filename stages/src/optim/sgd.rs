@@ -14,6 +14,8 @@ use crate::moment::{
     CHUNK, Decayed, Kept, Moment, all_in_place, gradient_of, nothing_left, put, take,
 };
 use crate::number::{Fraction, NonNegative, Positive};
+#[cfg(any(feature = "cuda", test))]
+use crate::ops;
 use crate::ops::{DescentFactors, Gradients, descend};
 use crate::weights::Parameter;
 
@@ -98,6 +100,10 @@ impl Optimizer for Descent {
         if self.slots.iter().all(|slot| matches!(slot.velocity, Moment::Host(_))) {
             return self.step_on_host(&given, rate);
         }
+        #[cfg(any(feature = "cuda", test))]
+        if self.slots.iter().all(|slot| ops::takes(&slot.parameter.variable)) {
+            return self.step_on_gpu(&given, rate);
+        }
         for (slot, gradient) in self.slots.iter_mut().zip(&given) {
             let Slot { parameter, velocity, decay } = slot;
             let Moment::Device(velocity) = velocity else {
@@ -143,6 +149,27 @@ impl Descent {
             }
             tasks.into_par_iter().for_each(|(((w, v), g), by)| descend(w, v, g, by));
         })
+    }
+}
+
+#[cfg(any(feature = "cuda", test))]
+impl Descent {
+    /// Changes all weights in place, in one launch.
+    fn step_on_gpu(&self, gradients: &[Tensor], rate: f64) -> Result<()> {
+        let (momentum, rate, nesterov) = (self.momentum as f32, rate as f32, self.nesterov);
+        let copies: Vec<Option<Tensor>> =
+            self.slots.iter().map(|slot| slot.parameter.rounded.current()).collect();
+        let mut changed = Vec::with_capacity(gradients.len());
+        for ((slot, gradient), copy) in self.slots.iter().zip(gradients).zip(&copies) {
+            let moments = [Some(slot.velocity.on_device()?), None];
+            let weights = slot.parameter.variable.as_tensor();
+            changed.push(ops::Changed { weights, gradient, moments, copy: copy.as_ref() });
+        }
+        let factors = self.slots.iter().map(|slot| {
+            let decay = slot.decay as f32;
+            DescentFactors { momentum, rate, decay, nesterov }
+        });
+        ops::descend_all(&changed, &factors.collect::<Vec<_>>())
     }
 }
 

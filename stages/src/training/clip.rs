@@ -2,7 +2,26 @@
 
 use candle_core::{DType, Tensor};
 
+#[cfg(any(feature = "cuda", test))]
+use crate::ops;
 use crate::ops::Gradients;
+
+/// Limits the common norm of all gradients; on a GPU in place and without waiting for it.
+///
+/// # Errors
+///
+/// When the device fails.
+pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> anyhow::Result<()> {
+    #[cfg(any(feature = "cuda", test))]
+    if gradients.values().all(ops::takes) {
+        for gradient in gradients.values_mut() {
+            *gradient = gradient.detach().contiguous()?;
+        }
+        return ops::shorten(&gradients.values().collect::<Vec<_>>(), limit);
+    }
+    clip_composed(gradients, limit)?;
+    Ok(())
+}
 
 /// Scales all gradients so that their common Euclidean norm is at most `limit` (Pascanu, Mikolov and
 /// Bengio 2013), as `torch.nn.utils.clip_grad_norm_`; returns the norm before.
@@ -10,7 +29,7 @@ use crate::ops::Gradients;
 /// # Errors
 ///
 /// When the device fails.
-pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> candle_core::Result<f64> {
+fn clip_composed(gradients: &mut Gradients, limit: f64) -> candle_core::Result<f64> {
     let square =
         |gradient: &Tensor| gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>();
     let squares = gradients.values().map(square).collect::<candle_core::Result<Vec<_>>>()?;
@@ -28,8 +47,10 @@ pub(crate) fn clip(gradients: &mut Gradients, limit: f64) -> candle_core::Result
 mod tests {
     use candle_core::{Device, Tensor};
 
-    use super::clip;
+    use super::clip_composed as clip;
     use crate::ops::Gradients;
+    #[cfg(not(feature = "cuda"))]
+    use crate::rng::Random;
 
     #[test]
     fn the_common_norm_is_limited() {
@@ -41,5 +62,26 @@ mod tests {
         assert_eq!(value(&gradients), 4.0);
         assert_eq!(clip(&mut gradients, 1.0).unwrap(), 5.0);
         assert!((value(&gradients) - 0.8).abs() < 1e-6);
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn kernels_limit_the_same_norm() {
+        let numbers = |count: usize, seed: u64| {
+            let mut random = Random::new(seed, "gradient", &[]);
+            let numbers: Vec<f32> = (0..count).map(|_| random.normal() as f32).collect();
+            Tensor::new(numbers, &Device::Cpu).unwrap()
+        };
+        let gradients = || -> Gradients {
+            [("a".to_owned(), numbers(200_001, 1)), ("b".to_owned(), numbers(7, 2))].into()
+        };
+        for limit in [1e6, 2.5] {
+            let (mut expected, mut found) = (gradients(), gradients());
+            clip(&mut expected, limit).unwrap();
+            crate::ops::emulating(|| super::clip(&mut found, limit)).unwrap();
+            for (name, expected) in &expected {
+                crate::golden::assert_close(name, &found[name], expected, 1e-6);
+            }
+        }
     }
 }

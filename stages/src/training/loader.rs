@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::data::Picture;
 
 /// Batches that may wait, ready, for the device.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// Turns lists of image numbers into tensors.
 pub(crate) struct Loader {
@@ -59,11 +59,29 @@ impl Loader {
         device: &Device,
         mut consume: impl FnMut(&'a [usize], Tensor) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let make = |images: &[usize]| self.batch(images, prepare);
+        self.ahead(batches, &make, |images, pixels| {
+            let shape = (images.len(), self.size[0], self.size[1], 3);
+            consume(images, Tensor::from_vec(pixels, shape, device)?)
+        })
+    }
+
+    /// Calls `consume` with what `make` makes of each batch in turn, while the next ones are being made.
+    ///
+    /// # Errors
+    ///
+    /// The first error of either.
+    pub(super) fn ahead<'a, Made: Send>(
+        &self,
+        batches: impl Iterator<Item = &'a [usize]> + Send,
+        make: &(dyn Fn(&[usize]) -> anyhow::Result<Made> + Sync),
+        mut consume: impl FnMut(&'a [usize], Made) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let (sender, receiver) = sync_channel(AHEAD);
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 for images in batches {
-                    let made = self.batch(images, prepare).map(|pixels| (images, pixels));
+                    let made = make(images).map(|made| (images, made));
                     let last = made.is_err();
                     // Nobody receives once `consume` has failed.
                     if sender.send(made).is_err() || last {
@@ -74,12 +92,21 @@ impl Loader {
             // Owned here, so that an early return lets the thread go before the scope waits for it.
             let receiver = receiver;
             for made in &receiver {
-                let (images, pixels) = made?;
-                let shape = (images.len(), self.size[0], self.size[1], 3);
-                consume(images, Tensor::from_vec(pixels, shape, device)?)?;
+                let (images, made) = made?;
+                consume(images, made)?;
             }
             Ok(())
         })
+    }
+
+    /// Returns what `work` gives for each image, in order; on the loader's threads.
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn all<T: Send>(
+        &self,
+        images: &[usize],
+        work: impl Fn(usize) -> T + Sync + Send,
+    ) -> Vec<T> {
+        self.pool.install(|| images.par_iter().map(|&image| work(image)).collect())
     }
 
     fn batch(&self, images: &[usize], prepare: &Prepare<'_>) -> anyhow::Result<Vec<f32>> {

@@ -1,7 +1,7 @@
 //! The training loop and what it stands on.
 
 mod checkpoint;
-mod clip;
+pub(crate) mod clip;
 pub(crate) mod description;
 mod divergence;
 pub(crate) mod inference;
@@ -12,6 +12,7 @@ pub(crate) mod network;
 pub(crate) mod set;
 pub(crate) mod size;
 mod state;
+pub(crate) mod supply;
 pub(crate) mod trainer;
 #[cfg(test)]
 pub(crate) mod trials;

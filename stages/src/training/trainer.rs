@@ -16,7 +16,7 @@ use super::metrics::{EpochMetrics, Sums};
 use super::network::Network;
 use super::set::LabelledSet;
 use super::state::{Best, State};
-use crate::augment::apply_all;
+use super::supply::Supply;
 use crate::context::Context;
 use crate::kinds::train::{Select, Train};
 use crate::metric::accuracy::{Accuracy, ClosedSet};
@@ -115,18 +115,17 @@ impl<'a> Trainer<'a> {
     /// When it is cancelled, after a checkpoint; when it diverges; when data or device fail.
     pub(crate) fn run(mut self, data: &Data) -> anyhow::Result<Trained> {
         let settings = self.settings;
-        let device = self.network.weights.device().clone();
+        let (device, batch) = (self.network.weights.device(), settings.batch.get() as usize);
+        let images = &data.train.images;
+        let supply = Supply::open(images, &data.loader, batch, device, self.network.dtype)?;
         while self.state.position.epoch < self.epochs() {
             let epoch = self.state.position.epoch;
             let mut order: Vec<usize> = (0..data.train.labels.len()).collect();
             Random::new(settings.seed, "shuffle", &[epoch]).shuffle(&mut order);
-            let prepare = |image: usize| {
-                let mut random = Random::new(settings.seed, "augment", &[epoch, image as u64]);
-                Ok(apply_all(&settings.augment, data.train.images.picture(image)?, &mut random))
-            };
-            let batches = order.chunks_exact(settings.batch.get() as usize);
+            let random = |image| Random::new(settings.seed, "augment", &[epoch, image as u64]);
+            let batches = order.chunks_exact(batch);
             let left = batches.skip(self.state.position.batch as usize);
-            data.loader.each(left, &prepare, &device, |images, pixels| {
+            supply.each(left, &settings.augment, &random, |images, pixels| {
                 let labels: Vec<u32> = images.iter().map(|&i| data.train.labels[i]).collect();
                 self.step(&pixels, &labels)?;
                 self.after_step()

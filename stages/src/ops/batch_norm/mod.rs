@@ -1,7 +1,7 @@
 //! Batch normalization (Ioffe and Szegedy 2015), in one with a residual and a rectifier.
 
 mod composed;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", test))]
 mod fused;
 mod host;
 
@@ -78,8 +78,8 @@ pub(crate) fn batch_norm(
     let after = After { residual: residual.map(Value::array), rectifier };
     match x.array() {
         Array::Host(array) => on_host(tape, x, array, norm, after, residual),
-        #[cfg(feature = "cuda")]
-        Array::Device(array) if array.device().is_cuda() => {
+        #[cfg(any(feature = "cuda", test))]
+        Array::Device(array) if super::gpu::takes(array) => {
             fused::batch_norm(tape, x, array, norm, after, residual)
         }
         Array::Device(array) => composed::batch_norm(tape, x, array, norm, after, residual),

@@ -1,4 +1,5 @@
-//! Convolution on any device: by cuDNN on a GPU, else composed of tensor operations.
+//! Convolution on any device: on a GPU channel by channel by kernels of our own and else by cuDNN, elsewhere
+//! composed of tensor operations.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -7,29 +8,101 @@ use super::composed;
 use super::geometry::Geometry;
 #[cfg(feature = "cuda")]
 use super::library;
+#[cfg(any(feature = "cuda", test))]
+use crate::ops::gpu;
+use crate::ops::rectifier::{Rectifier, rectified};
+#[cfg(feature = "cuda")]
+use crate::ops::rounded::Rounded;
+use crate::weights::Parameter;
 
-pub(super) fn forward(geometry: &Geometry, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+/// A weight [outputs, inputs of a group, rows, columns].
+#[derive(Clone, Copy)]
+pub(super) struct Weight<'a> {
+    /// Its numbers, f32.
+    pub(super) numbers: &'a Tensor,
+    /// Where its copy in bf16 is kept, if it is a parameter's.
+    #[cfg(feature = "cuda")]
+    pub(super) rounded: Option<&'a Rounded>,
+}
+
+impl<'a> Weight<'a> {
+    /// Takes one that is used this once.
+    pub(super) fn once(numbers: &'a Tensor) -> Self {
+        Self {
+            numbers,
+            #[cfg(feature = "cuda")]
+            rounded: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Parameter> for Weight<'a> {
+    fn from(parameter: &'a Parameter) -> Self {
+        Self {
+            numbers: &parameter.variable,
+            #[cfg(feature = "cuda")]
+            rounded: Some(&parameter.rounded),
+        }
+    }
+}
+
+/// Convolves, adds bias and residual, and rectifies.
+pub(super) fn forward(
+    geometry: &Geometry,
+    x: &Tensor,
+    weight: Weight<'_>,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    rectifier: Rectifier,
+) -> Result<Tensor> {
+    #[cfg(any(feature = "cuda", test))]
+    if gpu::takes(x) {
+        let (y, bias) = if geometry.is_depthwise() {
+            (gpu::depthwise(geometry, x, weight.numbers, bias)?, None)
+        } else {
+            (plain(geometry, x, weight)?, bias)
+        };
+        if bias.is_none() && residual.is_none() && rectifier == Rectifier::None {
+            return Ok(y);
+        }
+        return gpu::finish(&y, bias, residual, rectifier);
+    }
+    let mut y = plain(geometry, x, weight)?;
+    if let Some(bias) = bias {
+        y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
+    }
+    if let Some(residual) = residual {
+        y = (y + residual)?;
+    }
+    rectified(&y, rectifier)
+}
+
+fn plain(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda()
         && let Some(y) = library::forward(geometry, x, weight)?
     {
         return Ok(y);
     }
-    composed::forward(geometry, x, weight)
+    composed::forward(geometry, x, weight.numbers)
 }
 
 pub(super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
-    weight: &Tensor,
+    weight: Weight<'_>,
 ) -> Result<Tensor> {
+    #[cfg(any(feature = "cuda", test))]
+    if geometry.is_depthwise() && gpu::takes(gradient) {
+        return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Images(weight.numbers));
+    }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()
         && let Some(back) = library::input_gradient(geometry, gradient, weight)?
     {
         return Ok(back);
     }
-    composed::input_gradient(geometry, gradient, weight)
+    composed::input_gradient(geometry, gradient, weight.numbers)
 }
 
 pub(super) fn weight_gradient(
@@ -37,6 +110,10 @@ pub(super) fn weight_gradient(
     x: &Tensor,
     gradient: &Tensor,
 ) -> Result<Tensor> {
+    #[cfg(any(feature = "cuda", test))]
+    if geometry.is_depthwise() && gpu::takes(gradient) {
+        return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Weight(x));
+    }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()
         && let Some(sums) = library::weight_gradient(geometry, x, gradient)?

@@ -15,13 +15,14 @@ mod winograd;
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 
+use self::device::Weight;
 pub(super) use self::geometry::Geometry;
 pub(crate) use self::geometry::Moves;
 use self::host::Finish;
 use super::batch_norm::{BatchNorm, batch_norm};
 use super::columns::column_sums;
 use super::matrix::Kernels;
-use super::rectifier::{Rectifier, rectified};
+use super::rectifier::Rectifier;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
 use crate::weights::Parameter;
@@ -40,7 +41,7 @@ pub(crate) fn convolution(
 ) -> Result<Value> {
     let geometry = geometry(x, weight, moves)?;
     let numbers = bias.map(|bias| bias.variable.as_tensor());
-    let output = convolve(&geometry, x.array(), &weight.variable, numbers, None, Rectifier::None)?;
+    let output = convolve(&geometry, x.array(), weight.into(), numbers, None, Rectifier::None)?;
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
     let work = geometry.work(x.node.is_some());
     Ok(tape.record(work, output, move |gradient, sink| {
@@ -65,7 +66,7 @@ pub(crate) fn convolution(
                 let sums = device::weight_gradient(&geometry, input, gradient)?;
                 sink.give_parameter(&weight, sums)?;
                 if x.node.is_some() {
-                    let back = device::input_gradient(&geometry, gradient, &weight.variable)?;
+                    let back = device::input_gradient(&geometry, gradient, (&weight).into())?;
                     sink.give(x.node, Array::Device(back))?;
                 }
             }
@@ -117,7 +118,8 @@ pub(crate) fn convolution_norm(
         }
     };
     let residual = residual.map(Value::array);
-    let output = convolve(&geometry, x.array(), &scaled, Some(&shift), residual, rectifier)?;
+    let output =
+        convolve(&geometry, x.array(), Weight::once(&scaled), Some(&shift), residual, rectifier)?;
     // in inference the tape keeps no way back
     let work = geometry.work(false);
     Ok(tape.record(work, output, |_, _| Ok(())))
@@ -142,7 +144,7 @@ fn geometry(x: &Value, weight: &Parameter, moves: Moves) -> Result<Geometry> {
 fn convolve(
     geometry: &Geometry,
     x: &Array,
-    weight: &Tensor,
+    weight: Weight<'_>,
     bias: Option<&Tensor>,
     residual: Option<&Array>,
     rectifier: Rectifier,
@@ -154,7 +156,7 @@ fn convolve(
             let finish = Finish { bias: bias.as_deref(), limits };
             let forward =
                 |w: &[f32]| host::forward(Kernels::best(), geometry, &x.floats, w, finish);
-            let mut y = read(weight, forward)?;
+            let mut y = read(weight.numbers, forward)?;
             match residual {
                 None => {}
                 Some(Array::Host(residual)) => {
@@ -165,14 +167,10 @@ fn convolve(
             Ok(Array::Host(Host::new(geometry.output().to_vec(), y)))
         }
         Array::Device(x) => {
-            let mut y = device::forward(geometry, x, weight)?;
-            if let Some(bias) = bias {
-                y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
-            }
-            if let Some(residual) = residual {
-                y = (y + Value::new(residual.clone(), None).tensor())?;
-            }
-            Ok(Array::Device(rectified(&y, rectifier)?))
+            let residual = residual.map(|residual| Value::new(residual.clone(), None));
+            let residual = residual.as_ref().map(Value::tensor);
+            let y = device::forward(geometry, x, weight, bias, residual, rectifier)?;
+            Ok(Array::Device(y))
         }
     }
 }

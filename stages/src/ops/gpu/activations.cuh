@@ -11,6 +11,18 @@
     partial[at] = sum;                                                                                          \
   }                                                                                                             \
                                                                                                                 \
+  /* y = limits(x + bias + residual), each where there is one. */                                               \
+  KERNEL finish_##TYPE(count all, count channels, const TYPE *x, int biased, const float *bias, int added,      \
+                       const TYPE *residual, float lowest, float highest, TYPE *y) {                            \
+    count at = THREAD;                                                                                          \
+    if (at >= all) return;                                                                                      \
+    float value = load_##TYPE(x, at);                                                                           \
+    if (biased) value += bias[at % channels];                                                                   \
+    if (added) value += load_##TYPE(residual, at);                                                              \
+    value = value < lowest ? lowest : value;                                                                    \
+    store_##TYPE(y, at, value > highest ? highest : value);                                                     \
+  }                                                                                                             \
+                                                                                                                \
   KERNEL prelu_##TYPE(count all, count channels, const TYPE *x, const float *slope, TYPE *y) {                  \
     count at = THREAD;                                                                                          \
     if (at >= all) return;                                                                                      \

@@ -8,9 +8,14 @@
 #define KERNEL extern "C" __global__ void
 #define INLINE static __device__ __forceinline__
 #define THREAD (blockIdx.x * blockDim.x + threadIdx.x)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
 #endif
 
 typedef unsigned short bf16;
+typedef unsigned char byte;
+typedef unsigned long address;
 // The host launches nothing on more than 2^31 numbers: a division in 64 bits costs a kernel its speed.
 typedef unsigned count;
 
@@ -136,4 +141,9 @@ NORM(f32)
 NORM(bf16)
 
 #include "activations.cuh"
+#include "depthwise.cuh"
 #include "layer_norm.cuh"
+#include "losses.cuh"
+#include "pictures.cuh"
+#include "pools.cuh"
+#include "update.cuh"

@@ -1,17 +1,38 @@
 //! Kernels of our own for GPUs: how much they are given to do, and how they are launched.
 //!
-//! What needs no GPU is here and tested everywhere; `launch` is compiled with the feature `cuda` alone.
-//! `kernels.cu` and what it includes are the kernels; `emulation.c` runs them on the CPU.
+//! `kernels.cu` and what it includes are the kernels. `driver` runs them on a GPU and is compiled with the feature
+//! `cuda` alone; `emulation` runs them in tests on the CPU, so that all that launches them is tested everywhere.
 
+mod depthwise;
 #[cfg(feature = "cuda")]
+mod driver;
+#[cfg(not(feature = "cuda"))]
+mod emulation;
 mod launch;
-#[cfg(feature = "cuda")]
+mod losses;
 mod operators;
+mod pictures;
+mod pools;
+mod update;
+mod uploads;
 
+pub(super) use self::depthwise::{Direction, forward as depthwise, gradient as depthwise_gradient};
 #[cfg(feature = "cuda")]
+pub(crate) use self::driver::{free_bytes, takes};
+#[cfg(all(test, not(feature = "cuda")))]
+pub(super) use self::emulation::apart;
+#[cfg(not(feature = "cuda"))]
+#[cfg(test)]
+pub(crate) use self::emulation::{emulating, free_bytes, takes};
 pub(super) use self::launch::{Argument, address, filled, folded, launch, name_of};
-#[cfg(feature = "cuda")]
-pub(super) use self::operators::{column_sums, gelu, layer_norm, prelu, scaled_sum};
+pub(super) use self::losses::cross_entropy;
+pub(super) use self::operators::{column_sums, finish, gelu, layer_norm, prelu, scaled_sum};
+pub(crate) use self::pictures::{Pictures, planes_at};
+pub(super) use self::pools::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
+#[cfg(test)]
+pub(crate) use self::update::layout;
+pub(crate) use self::update::{Changed, adapt_all, descend_all, shorten};
+pub(crate) use self::uploads::{Staged, Uploads};
 
 use anyhow::{Result, ensure};
 
@@ -37,6 +58,11 @@ impl Cut {
     /// Cuts so that the lanes of all channels keep a GPU busy, and a lane has some rows to add up.
     pub(super) fn new(rows: usize, channels: usize) -> Self {
         let lanes = (BUSY / channels.max(1)).min(rows.div_ceil(4)).clamp(1, FOLD * FOLD * 4);
+        Self::of_lanes(lanes)
+    }
+
+    /// Folds sums of so many lanes.
+    pub(super) fn of_lanes(lanes: usize) -> Self {
         Self { lanes, take: FOLD, folds: lanes.div_ceil(FOLD) }
     }
 }
@@ -83,7 +109,8 @@ mod tests {
         let made = tempfile::tempdir().unwrap();
         let program = made.path().join("emulation");
         let compiled = Command::new("cc")
-            .args(["-x", "c", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+            .args(["-x", "c", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"])
+            .args(["-Wno-unused-function", "-o"])
             .args([&program, &folder.join("emulation.c")])
             .arg("-lm")
             .output()

@@ -7,6 +7,7 @@ use super::launch::{Argument, address, filled, folded, launch, name_of};
 use super::{Argument::Count, Cut};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::profile::Work;
+use crate::ops::rectifier::Rectifier;
 use crate::ops::tape::Tape;
 use crate::ops::value::{Array, Value};
 use crate::weights::Parameter;
@@ -24,6 +25,40 @@ pub(in crate::ops) fn column_sums(x: &Tensor, channels: usize) -> Result<Tensor>
         [Count(rows), Count(channels), Count(cut.lanes), address(&x)?, address(&partial)?];
     launch(x.device(), &name_of("columns", x.dtype())?, cut.lanes * channels, &arguments)?;
     folded(&partial, cut, channels)
+}
+
+/// Returns rectifier(x + bias + residual).
+///
+/// # Errors
+///
+/// When the driver refuses it.
+pub(in crate::ops) fn finish(
+    x: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    rectifier: Rectifier,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let y = filled(x.device(), x.dtype(), x.shape())?;
+    let bias = bias.map(|bias| bias.detach().to_dtype(DType::F32)?.contiguous()).transpose()?;
+    let residual = residual.map(Tensor::contiguous).transpose()?;
+    let [lowest, highest] = rectifier.limits().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+    // where there is none, any address of the type will do
+    let unread = filled(x.device(), DType::F32, 1)?;
+    let arguments = [
+        Count(x.elem_count()),
+        Count(*x.dims().last().unwrap_or(&1)),
+        address(&x)?,
+        Argument::Flag(bias.is_some()),
+        address(bias.as_ref().unwrap_or(&unread))?,
+        Argument::Flag(residual.is_some()),
+        address(residual.as_ref().unwrap_or(&x))?,
+        Argument::Float(lowest),
+        Argument::Float(highest),
+        address(&y)?,
+    ];
+    launch(x.device(), &name_of("finish", x.dtype())?, x.elem_count(), &arguments)?;
+    Ok(y)
 }
 
 /// As [`crate::ops::prelu`], of an array on a GPU.
@@ -44,7 +79,7 @@ pub(in crate::ops) fn prelu(
         [Count(all), Count(channels), address(&x)?, address(&slope.variable)?, address(&y)?];
     launch(&device, &name_of("prelu", dtype)?, all, &arguments)?;
     Ok(tape.record(Work::new("PReLU"), Array::Device(y), move |gradient, sink| {
-        let gradient = like(gradient, &x)?;
+        let gradient = like(gradient, Some(&x))?;
         let (cut, partial) = lanes(&x, channels)?;
         let back = filled(&device, dtype, x.shape())?;
         let arguments = [
@@ -75,7 +110,7 @@ pub(in crate::ops) fn gelu(tape: &mut Tape, node: Option<usize>, x: &Tensor) -> 
     let arguments = [Count(all), address(&x)?, address(&y)?];
     launch(&device, &name_of("gelu", dtype)?, all, &arguments)?;
     Ok(tape.record(Work::new("GELU"), Array::Device(y), move |gradient, sink| {
-        let gradient = like(gradient, &x)?;
+        let gradient = like(gradient, Some(&x))?;
         let back = filled(&device, dtype, x.shape())?;
         let arguments = [Count(all), address(&gradient)?, address(&x)?, address(&back)?];
         launch(&device, &name_of("gelu_back", dtype)?, all, &arguments)?;
@@ -111,7 +146,7 @@ pub(in crate::ops) fn layer_norm(
     ];
     launch(&device, &name_of("layer_norm", dtype)?, rows, &arguments)?;
     Ok(tape.record(Work::new("layer norm"), Array::Device(y), move |gradient, sink| {
-        let gradient = like(gradient, &x)?;
+        let gradient = like(gradient, Some(&x))?;
         let cut = Cut::new(rows, channels);
         let partial = filled(&device, DType::F32, (cut.lanes, 2 * channels))?;
         let arguments = [
@@ -177,7 +212,7 @@ pub(in crate::ops) fn scaled_sum(
     launch(&device, &name_of("scaled_sum", dtype)?, all, &arguments)?;
     let work = Work::new("layer scale and sum");
     Ok(tape.record(work, Array::Device(y), move |gradient, sink| {
-        let gradient = like(gradient, &branch)?;
+        let gradient = like(gradient, Some(&branch))?;
         let (cut, partial) = lanes(&branch, channels)?;
         let back = filled(&device, dtype, branch.shape())?;
         let arguments = [
@@ -205,16 +240,18 @@ fn lanes(x: &Tensor, channels: usize) -> Result<(Cut, Tensor)> {
     Ok((cut, filled(x.device(), DType::F32, (cut.lanes, channels))?))
 }
 
-/// Returns a gradient as kernels read it: contiguous, and of the type of what it is by.
-fn like(gradient: Array, x: &Tensor) -> Result<Tensor> {
+/// Returns a gradient as kernels read it: contiguous, and of the type and size of what it is by where that is told.
+pub(super) fn like(gradient: Array, x: Option<&Tensor>) -> Result<Tensor> {
     let gradient = Value::new(gradient, None).tensor().contiguous()?;
-    ensure!(
-        gradient.dtype() == x.dtype() && gradient.elem_count() == x.elem_count(),
-        "a gradient {:?} {:?} for {:?} {:?}",
-        gradient.dtype(),
-        gradient.dims(),
-        x.dtype(),
-        x.dims()
-    );
+    if let Some(x) = x {
+        ensure!(
+            gradient.dtype() == x.dtype() && gradient.elem_count() == x.elem_count(),
+            "a gradient {:?} {:?} for {:?} {:?}",
+            gradient.dtype(),
+            gradient.dims(),
+            x.dtype(),
+            x.dims()
+        );
+    }
     Ok(gradient)
 }

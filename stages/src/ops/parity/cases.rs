@@ -41,7 +41,7 @@ fn draw_wide(purpose: &str, length: usize, factor: f64) -> Tensor {
 /// Makes a parameter of a tensor.
 pub(in crate::ops) fn parameter(name: &str, tensor: &Tensor) -> Result<Parameter> {
     let variable = Var::from_tensor(tensor)?;
-    Ok(Parameter { name: name.to_owned(), variable, decay: true })
+    Ok(Parameter::new(name.to_owned(), variable, true))
 }
 
 /// Makes a batch norm of its tensors.
@@ -89,6 +89,10 @@ fn convolutions() -> Vec<Check> {
         ([2, 6, 5, 7], 7, [3, 3], grouped(1, 1, 7)),
         ([1, 7, 6, 5], 5, [3, 3], grouped(2, 1, 5)),
         ([1, 3, 4, 35], 35, [7, 7], grouped(1, 3, 35)),
+        ([2, 9, 15, 3], 3, [7, 7], grouped(1, 1, 3)),
+        ([1, 5, 4, 6], 6, [3, 3], grouped(1, 3, 6)),
+        ([2, 9, 10, 4], 4, [7, 7], grouped(2, 3, 4)),
+        ([1, 9, 8, 4], 4, [3, 2], Moves { stride: [2, 1], dilation: [2, 3], ..grouped(1, 2, 4) }),
         // in groups, with gaps, and not square
         ([1, 6, 5, 6], 9, [3, 3], grouped(1, 1, 3)),
         ([2, 4, 5, 3], 6, [3, 1], Moves { dilation: [2, 1], ..grouped(1, 2, 3) }),
@@ -105,8 +109,10 @@ fn convolution((shape, outputs, [rows, columns], moves): Asked) -> Check {
     let tensors =
         vec![("x", draw("x", &shape)), ("w", draw("w", &weight)), ("b", draw("b", &[outputs]))];
     let Moves { stride, padding, dilation, groups } = moves;
+    let depthwise = groups > 1 && groups == shape[3] && groups == outputs;
+    let kind = if depthwise { "convolution by channel" } else { "convolution" };
     let name = format!(
-        "convolution {shape:?} by {weight:?}, stride {stride:?}, padding {padding:?}, dilation \
+        "{kind} {shape:?} by {weight:?}, stride {stride:?}, padding {padding:?}, dilation \
          {dilation:?}, groups {groups}"
     );
     let run: Operator = Box::new(move |tape, x| {

@@ -1,6 +1,7 @@
 //! Every operator on a device beside our kernels on the CPU: value, gradients, and the same bytes twice.
 
 pub(in crate::ops) mod cases;
+mod inference;
 
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -35,11 +36,18 @@ impl Verdict {
     }
 }
 
+/// What else is checked: a name, and what gives named numbers on a device, in a type or by the CPU's own kernels.
+pub(crate) type Other = (String, Box<dyn Fn(&Device, Option<DType>) -> Result<Numbers>>);
+
+/// Numbers with their names.
+pub(crate) type Numbers = Vec<(String, Vec<f32>)>;
+
 /// The operators with what they are checked with, and the device that is to be checked.
 pub struct Parity {
     device: Device,
     dtype: DType,
     checks: Vec<Check>,
+    others: Vec<Other>,
 }
 
 impl Parity {
@@ -50,13 +58,29 @@ impl Parity {
             device,
             dtype,
             checks: [operators(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
+            others: inference::cases(),
         }
+    }
+
+    /// Checks these as well.
+    pub(crate) fn and(mut self, others: Vec<Other>) -> Self {
+        self.others.extend(others);
+        self
     }
 
     /// Returns what is checked, in order.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        self.checks.iter().map(|(name, ..)| name.as_str()).collect()
+        let operators = self.checks.iter().map(|(name, ..)| name.as_str());
+        operators.chain(self.others.iter().map(|(name, _)| name.as_str())).collect()
+    }
+
+    /// Returns whether a check multiplies matrices.
+    #[cfg(all(test, not(feature = "cuda")))]
+    pub(in crate::ops) fn multiplies(&self, number: usize) -> bool {
+        let name = self.names()[number];
+        let dense = name.starts_with("convolution") && !name.starts_with("convolution by channel");
+        dense || name.starts_with("linear")
     }
 
     /// Checks one of them.
@@ -65,7 +89,13 @@ impl Parity {
     ///
     /// When an operator fails, or gives what has no place in the comparison.
     pub fn check(&self, number: usize) -> Result<Verdict> {
-        let (_, tensors, operator) = self.checks.get(number).context("there is no such check")?;
+        let Some((_, tensors, operator)) = self.checks.get(number) else {
+            let (_, run) =
+                self.others.get(number - self.checks.len()).context("there is no such check")?;
+            let there = || run(&self.device, Some(self.dtype));
+            let expected = apart(|| run(&Device::Cpu, None))?;
+            return self.judge(&expected, &there()?, &there()?);
+        };
         // what the device rounds before it starts is no error of its operators
         let rounded = |(name, tensor): &(&'static str, Tensor)| -> Result<(&'static str, Tensor)> {
             Ok((*name, tensor.to_dtype(self.dtype)?.to_dtype(DType::F32)?))
@@ -74,17 +104,23 @@ impl Parity {
         let expected = run(operator, &tensors, &Device::Cpu, None)?;
         let found = run(operator, &tensors, &self.device, Some(self.dtype))?;
         let again = run(operator, &tensors, &self.device, Some(self.dtype))?;
+        ensure!(expected.len() > tensors.len(), "only {} gradients came back", expected.len() - 1);
+        self.judge(&expected, &found, &again)
+    }
+
+    /// Compares what a device gave, twice, with what was expected.
+    fn judge(&self, expected: &Numbers, found: &Numbers, again: &Numbers) -> Result<Verdict> {
         let tolerance = if self.dtype == DType::F32 { 1e-4 } else { 2e-2 };
         let mut verdict =
             Verdict { error: 0.0, worst: "value".to_owned(), tolerance, repeats: true };
         ensure!(
-            found.len() == expected.len() && expected.len() > tensors.len(),
-            "there are {} gradients, and {} were expected",
+            found.len() == expected.len() && !expected.is_empty(),
+            "there are {} arrays, and {} were expected",
             found.len(),
             expected.len()
         );
         for ((name, expected), ((_, found), (_, again))) in
-            expected.iter().zip(found.iter().zip(&again))
+            expected.iter().zip(found.iter().zip(again))
         {
             ensure!(
                 expected.len() == found.len(),
@@ -128,7 +164,7 @@ fn run(
     tensors: &[(&'static str, Tensor)],
     device: &Device,
     dtype: Option<DType>,
-) -> Result<Vec<(String, Vec<f32>)>> {
+) -> Result<Numbers> {
     let mut tape = Tape::training();
     let there = |(name, tensor): &(&'static str, Tensor)| -> Result<(&'static str, Tensor)> {
         Ok((*name, tensor.to_device(device)?))
@@ -144,6 +180,14 @@ fn run(
     all.map(|(name, tensor)| Ok((name, numbers(tensor)?))).collect()
 }
 
+/// Computes what is expected, never by the kernels that are checked.
+fn apart<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(all(test, not(feature = "cuda")))]
+    return super::gpu::apart(work);
+    #[cfg(not(all(test, not(feature = "cuda"))))]
+    work()
+}
+
 /// Puts a tensor on the tape so that its gradient comes out under a name.
 fn leaf(tape: &mut Tape, name: &str, tensor: &Tensor, dtype: Option<DType>) -> Result<Value> {
     let array = match dtype {
@@ -156,7 +200,8 @@ fn leaf(tape: &mut Tape, name: &str, tensor: &Tensor, dtype: Option<DType>) -> R
     }))
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
+/// Returns the numbers of a tensor of any type.
+pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
@@ -168,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_composed_operators_hold() {
-        let parity = Parity::new(Device::Cpu, DType::F32, 1);
+        let parity = Parity::new(Device::Cpu, DType::F32, 1).and(crate::device_checks::all());
         let names = parity.names();
         assert!(names.len() > 100, "only {} checks", names.len());
         for (number, name) in names.iter().enumerate() {

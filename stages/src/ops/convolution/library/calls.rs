@@ -19,13 +19,14 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
 use half::bf16;
 
 use super::{Direction, Offer, Request, choose};
+use crate::ops::convolution::device::Weight;
 use crate::ops::convolution::geometry::Geometry;
 
 /// Convolves images by a weight; nothing where cuDNN has no algorithm to be taken.
 pub(in super::super) fn forward(
     geometry: &Geometry,
     x: &Tensor,
-    weight: &Tensor,
+    weight: Weight<'_>,
 ) -> Result<Option<Tensor>> {
     run(geometry, Direction::Forward, x, &turned(weight, x.dtype())?)
 }
@@ -34,7 +35,7 @@ pub(in super::super) fn forward(
 pub(in super::super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
-    weight: &Tensor,
+    weight: Weight<'_>,
 ) -> Result<Option<Tensor>> {
     run(geometry, Direction::ByInput, &turned(weight, gradient.dtype())?, gradient)
 }
@@ -50,8 +51,13 @@ pub(in super::super) fn weight_gradient(
 }
 
 /// Lays a weight [out, in, rows, columns] out as cuDNN wants it beside NHWC: [out, rows, columns, in].
-fn turned(weight: &Tensor, dtype: DType) -> Result<Tensor> {
-    Ok(weight.to_dtype(dtype)?.permute((0, 2, 3, 1))?.contiguous()?)
+fn turned(weight: Weight<'_>, dtype: DType) -> Result<Tensor> {
+    let made = || Ok(weight.numbers.to_dtype(dtype)?.permute((0, 2, 3, 1))?.contiguous()?);
+    match weight.rounded {
+        // what the optimizer keeps current
+        Some(rounded) if dtype == DType::BF16 => rounded.of(made),
+        _ => made(),
+    }
 }
 
 fn run(
