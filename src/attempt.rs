@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use cache::{KeyLock, Manifest, Pending, Present, Record, StoreError};
+use cache::{KeyLock, Manifest, Pending, Present, Record, Store, StoreError};
 use serde_json::{Value, json};
 use stages::{DeviceChoice, Earlier, Report};
 
@@ -24,6 +24,8 @@ use crate::sandbox::{self, Mode, Rules, is_supported};
 use crate::slurm::{self, Submission};
 use crate::worker::{Job, Usage};
 
+/// What took no longer to make need not be on the disk before the run goes on.
+const SHORT: Duration = Duration::from_secs(1);
 /// How much of the end of a log is read for its last lines, in bytes.
 const TAIL_BYTES: u64 = 4096;
 /// How much of the end of a log is searched for what a sandbox refused, in bytes.
@@ -136,7 +138,8 @@ impl Attempt<'_> {
             facts: self.facts(started, clock.elapsed().as_secs_f64(), usage, place, &why),
         };
         let log = pending.log_path().to_owned();
-        let manifest = store.commit(pending, record).map_err(|error| {
+        let commit = if clock.elapsed() < SHORT { Store::commit_soon } else { Store::commit };
+        let manifest = commit(store, pending, record).map_err(|error| {
             let log = Some(log).filter(|log| log.exists());
             Ended::Failed(Failed { message: error.to_string(), log, ..Failed::default() })
         })?;

@@ -6,7 +6,7 @@
 //! with everything it mentions, or none, and objects that nothing mentions. Such an object may have
 //! lost its content with the power, so it is read before another commit relies on it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -67,6 +67,29 @@ impl Store {
     ///
     /// When the fingerprint is not the one whose key was locked.
     pub fn commit(&self, pending: Pending, record: Record) -> Result<Manifest, StoreError> {
+        self.commit_with(pending, record, false)
+    }
+
+    /// The same of a result that costs little to make again: if it is small, too, it may come to the disk only with
+    /// the next result that is neither, or with [`Store::flush`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Store::commit`].
+    pub fn commit_soon(&self, pending: Pending, record: Record) -> Result<Manifest, StoreError> {
+        self.commit_with(pending, record, true)
+    }
+
+    fn commit_with(
+        &self,
+        pending: Pending,
+        record: Record,
+        soon: bool,
+    ) -> Result<Manifest, StoreError> {
         let _operation = self.enter()?;
         let Record { fingerprint, measures, facts } = record;
         let key = *pending.key();
@@ -80,13 +103,20 @@ impl Store {
         let aside = self.session()?.aside();
         fs::write(&*aside, manifest.encode()).at("write", &aside)?;
 
-        let objects = || files.iter().chain(&log);
-        let new = objects().filter(|stored| stored.new).map(|stored| stored.known.digest);
+        let all = || files.iter().chain(&log);
+        let objects = all().map(|stored| (stored.known.digest, stored.new));
+        let digest = manifest.outputs.digest();
+        let large = known::worth_remembering(all().map(|stored| stored.known.state.size));
         self.pin(key.digest());
-        self.make_visible(&aside, &key, objects().map(|stored| stored.known.digest), new)?;
+        if soon && !large {
+            self.show_unwritten(&aside, &key, digest, objects)?;
+        } else {
+            self.flush()?;
+            self.make_visible(&aside, &key, objects)?;
+        }
 
         let sizes = files.iter().map(|stored| stored.known.state.size);
-        let (remembered, digest) = (known::worth_remembering(sizes), manifest.outputs.digest());
+        let remembered = known::worth_remembering(sizes);
         let files = files.into_iter().map(|stored| stored.known).collect();
         if remembered {
             self.remember(&self.object_table(&digest), &FileTable { root: String::new(), files });
@@ -111,13 +141,11 @@ impl Store {
         &self,
         aside: &Path,
         key: &Key,
-        objects: impl Iterator<Item = Digest>,
-        new: impl Iterator<Item = Digest>,
+        objects: impl Iterator<Item = (Digest, bool)>,
     ) -> Result<(), StoreError> {
-        let new: HashSet<Digest> = new.collect();
-        let objects = objects.map(|digest| (digest, new.contains(&digest)));
-        if let Err(error) = self.sync_objects(objects, Some(aside.to_owned())) {
-            for digest in &new {
+        let objects: Vec<_> = objects.collect();
+        if let Err(error) = self.sync_objects(objects.iter().copied(), Some(aside.to_owned())) {
+            for (digest, _) in objects.iter().filter(|(_, new)| *new) {
                 session::remove(&self.object(digest))?;
             }
             return Err(error);

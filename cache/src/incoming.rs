@@ -4,7 +4,7 @@
 //! name says; the manifest comes last, as in a commit. So what arrived whole stays, whatever happens
 //! to the rest, and a second attempt need not fetch it again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write;
 
@@ -109,8 +109,10 @@ impl Store {
         }
         let aside = self.session()?.aside();
         fs::write(&*aside, parcel.bytes()).at("write", &aside)?;
-        let new = held.iter().filter(|held| held.new).map(|held| held.digest);
-        self.make_visible(&aside, &manifest.key, states.keys().copied(), new)?;
+        let new: HashSet<Digest> =
+            held.iter().filter(|held| held.new).map(|held| held.digest).collect();
+        let objects = states.keys().map(|digest| (*digest, new.contains(digest)));
+        self.make_visible(&aside, &manifest.key, objects)?;
         self.pin(manifest.key.digest());
         let known = manifest.outputs.iter().map(|(path, entry)| {
             let state = states[&entry.digest];

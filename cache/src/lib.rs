@@ -49,6 +49,7 @@ mod size;
 mod state;
 mod store;
 mod tree;
+mod unwritten;
 mod verify;
 mod walk;
 

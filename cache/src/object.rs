@@ -21,7 +21,8 @@ use crate::store::Store;
 impl Store {
     /// Stores a few bytes, such as the text of a listing, and returns their digest.
     ///
-    /// They are kept as long as a fingerprint or the facts of a result mention the digest.
+    /// They are kept as long as a fingerprint or the facts of a result mention the digest, and are on the disk before
+    /// a result is that is committed after them.
     ///
     /// # Errors
     ///
@@ -39,7 +40,8 @@ impl Store {
         let file = File::open(&*aside).at("read", &aside)?;
         seal(&file, &digest).at("write", &aside)?;
         self.place(&aside, &object)?;
-        self.sync_objects([(digest, true)], None)?;
+        let (paths, _) = self.not_durable([(digest, true)]);
+        self.unwritten().add(paths);
         Ok(digest)
     }
 
@@ -203,8 +205,24 @@ impl Store {
         objects: impl IntoIterator<Item = (Digest, bool)>,
         besides: Option<PathBuf>,
     ) -> Result<(), StoreError> {
-        let mut paths = BTreeSet::from_iter(besides);
-        let mut written = Vec::new();
+        let (mut paths, written) = self.not_durable(objects);
+        paths.extend(besides);
+        self.disk.sync(&Vec::from_iter(paths))?;
+        let mut durable = self.durable();
+        for (digest, directory) in written {
+            durable.objects.insert(digest);
+            durable.directories.insert(directory);
+        }
+        Ok(())
+    }
+
+    /// Returns what of some objects and their names is not known to be on the disk, and the objects themselves, each
+    /// with its directory; an object that is new is not.
+    pub(crate) fn not_durable(
+        &self,
+        objects: impl IntoIterator<Item = (Digest, bool)>,
+    ) -> (BTreeSet<PathBuf>, Vec<(Digest, PathBuf)>) {
+        let (mut paths, mut unknown) = (BTreeSet::new(), Vec::new());
         let durable = self.durable();
         for (digest, new) in objects {
             if !new && durable.objects.contains(&digest) {
@@ -215,17 +233,10 @@ impl Store {
             if !durable.directories.contains(&directory) {
                 paths.insert(self.objects());
             }
-            written.push((digest, directory.clone()));
+            unknown.push((digest, directory.clone()));
             paths.extend([directory, object]);
         }
-        drop(durable);
-        self.disk.sync(&Vec::from_iter(paths))?;
-        let mut durable = self.durable();
-        for (digest, directory) in written {
-            durable.objects.insert(digest);
-            durable.directories.insert(directory);
-        }
-        Ok(())
+        (paths, unknown)
     }
 
     /// Where the states of the objects of a listing are remembered.

@@ -115,9 +115,15 @@ impl Store {
         targets.extend(links);
         let links = directory.filter(|_| unmoved).map(|directory| Links { directory, targets });
         let mut results = if whole { HashMap::new() } else { before.results.clone() };
+        let fresh = found.iter().filter(|(key, _)| !before.results.contains_key(key));
+        let objects = fresh.clone().flat_map(|(_, remembered)| remembered.present.outputs.iter());
+        let (mut paths, _) = self.not_durable(objects.map(|(_, entry)| (entry.digest, false)));
+        paths.extend(fresh.map(|(key, _)| self.result(key)));
+        // Once remembered they are not read, so it must not be memory alone that holds them.
+        let durable = self.disk.sync(&Vec::from_iter(paths)).is_ok();
         results.extend(found);
         let table = Table { links, results };
-        if table != before {
+        if durable && table != before {
             self.remember_bytes(&self.recall_table(pipeline), &table.encode());
         }
     }

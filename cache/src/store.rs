@@ -17,6 +17,7 @@ use crate::manifest::Manifest;
 use crate::present::Recall;
 use crate::scan::Seen;
 use crate::session::{self, Session};
+use crate::unwritten::Unwritten;
 use crate::walk::identity;
 
 /// The directories of the store, below its version.
@@ -35,6 +36,7 @@ pub struct Store {
     session: Mutex<Option<Arc<Session>>>,
     pub(crate) disk: Disk,
     durable: Mutex<Durable>,
+    unwritten: Mutex<Unwritten>,
     /// Whether the file system was found unable to share blocks between files.
     pub(crate) copies_bytes: AtomicBool,
     /// The objects of a listing that were read and not yet looked at as a tree.
@@ -121,6 +123,7 @@ impl Store {
             session,
             disk,
             durable: Mutex::default(),
+            unwritten: Mutex::default(),
             copies_bytes,
             proven,
             recalled: Mutex::default(),
@@ -243,6 +246,10 @@ impl Store {
 
     pub(crate) fn durable(&self) -> MutexGuard<'_, Durable> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn proven(&self) -> MutexGuard<'_, HashMap<Digest, Vec<Known>>> {

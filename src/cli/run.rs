@@ -155,7 +155,7 @@ impl Run {
         }
         match result {
             Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
-            Ok(summary) if summary.failed > 0 => Ok(FAILED),
+            Ok(summary) if summary.failed > 0 || summary.lost => Ok(FAILED),
             Ok(_) if self.check => self.repeat(global, opened, options),
             Ok(_) => Ok(SUCCESS),
             Err(Unavailable::TooLarge(problems)) => Err(problems.into()),
@@ -184,7 +184,7 @@ impl Run {
         let (summary, others) = pipe::repeat::repeat(plan, store, options, &steps, &mut *observer)?;
         Ok(match summary.interrupted {
             true => INTERRUPTED,
-            false if summary.failed > 0 || others > 0 => FAILED,
+            false if summary.failed > 0 || summary.lost || others > 0 => FAILED,
             false => SUCCESS,
         })
     }

@@ -202,6 +202,12 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
             self.tell_settled();
             self.tell_rest();
         }
+        if let Err(error) = self.around.store.flush() {
+            self.summary.lost = true;
+            let message =
+                format!("{error}; results of short steps are lost and will be made again");
+            self.observer.event(&Event::Notice { message });
+        }
         let whole = self.options.selected.len() == self.around.plan.order().len();
         self.around.store.keep_recall(&self.around.plan.pipeline.name, whole);
         // What a thread said before its last word has been heard; nothing can be left.

@@ -59,6 +59,8 @@ pub struct Summary {
     pub cancelled: usize,
     /// How many tries failed that were followed by another.
     pub retried: usize,
+    /// Whether the disk refused results of steps that had run.
+    pub lost: bool,
     /// Whether the run was asked to stop.
     pub interrupted: bool,
 }
