@@ -4,7 +4,8 @@
 //! aside; all of these and the directories they are in are brought to the disk; the manifest is
 //! renamed into `results/`. Whenever the process or the machine dies, there is either a manifest
 //! with everything it mentions, or none, and objects that nothing mentions. Such an object may have
-//! lost its content with the power, so it is read before another commit relies on it.
+//! lost its content with the power, so it is read before another commit relies on it. Small results that cost
+//! little to make again are visible before they are on the disk (`unwritten.rs`).
 
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};

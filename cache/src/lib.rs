@@ -21,7 +21,7 @@
 //! [`Parcel`] says what of them belongs to a result, [`Outgoing`] and [`Incoming`] carry a file.
 //!
 //! Another layout would be another `v2/`. Nothing is ever changed in place: a file is written aside,
-//! brought to the disk, and renamed.
+//! brought to the disk, and renamed; the small results of short steps are renamed first.
 
 mod commit;
 mod digest;
