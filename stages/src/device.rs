@@ -79,10 +79,13 @@ fn open_gpu(number: usize) -> anyhow::Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn count_gpus() -> Result<usize, String> {
-    use candle_core::cuda_backend::cudarc::driver::CudaContext;
-    let count = guarded(CudaContext::device_count)?;
-    let count = count.map_err(|error| format!("the CUDA driver does not answer ({error})"))?;
-    Ok(usize::try_from(count).unwrap_or(0))
+    use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys::cudaError_enum};
+    match guarded(CudaContext::device_count)? {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        // how a driver says so
+        Err(error) if error.0 == cudaError_enum::CUDA_ERROR_NO_DEVICE => Ok(0),
+        Err(error) => Err(format!("the CUDA driver does not answer ({:?})", error.0)),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
