@@ -75,7 +75,7 @@ fn upright(mut image: DynamicImage, orientation: Option<Orientation>) -> RgbImag
 /// would learn from that.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    while let Some(start) = rest.iter().position(|&byte| byte == 0xFF) {
+    while let Some(start) = memchr::memchr(0xFF, rest) {
         rest = &rest[start + 1..];
         match rest.first() {
             Some(0xD9) => return true,

@@ -131,16 +131,19 @@ impl Stage for Preprocess {
         });
         let from = From { root: &root, earlier: earlier.as_ref() };
         let (done, decoded) = (AtomicU64::new(0), AtomicU64::new(0));
-        let make = |chunk| self.make(cx, from, chunk, [&done, &decoded], total);
-        // One shard is written while the next is made: never are more than two in memory.
+        let make = |chunk, memory| self.make(cx, from, chunk, memory, [&done, &decoded], total);
+        // One shard is written while the next is made, in the memory of the one before: never are more
+        // than two there.
         let mut chunks = entries.chunks(self.shard_size.get() as usize);
-        let mut next = chunks.next().map(make).transpose()?;
+        let mut memory = Vec::new();
+        let mut next = chunks.next().map(|chunk| make(chunk, Vec::new())).transpose()?;
         while let Some(shard) = next {
+            let free = std::mem::take(&mut memory);
             let (written, made) = rayon::join(
                 || self.write(&mut writer, shard),
-                || chunks.next().map(make).transpose(),
+                || chunks.next().map(|chunk| make(chunk, free)).transpose(),
             );
-            written?;
+            memory = written?;
             next = made?;
         }
         tracing::info!(decoded = decoded.into_inner(), "the others were taken over");
@@ -170,8 +173,9 @@ struct From<'a> {
 /// A shard in memory: images that could be used, and the others.
 struct Made<'a> {
     entries: Vec<Entry>,
+    /// Their bytes; of no meaning where there is a file.
     images: Vec<u8>,
-    /// A file that holds just these images, instead of their bytes.
+    /// A file that holds just these images.
     file: Option<PathBuf>,
     failed: Vec<(&'a Entry, anyhow::Error)>,
 }
@@ -181,12 +185,14 @@ impl Preprocess {
         self.crop.unwrap_or(self.size).get()
     }
 
-    /// Decodes and scales the images of a shard; the order is that of the entries.
+    /// Decodes and scales the images of a shard, into memory that held another; the order is that of the
+    /// entries.
     fn make<'a>(
         &self,
         cx: &Context,
         From { root, earlier }: From<'_>,
         chunk: &'a [Entry],
+        mut images: Vec<u8>,
         [done, decoded]: [&AtomicU64; 2],
         total: u64,
     ) -> anyhow::Result<Made<'a>> {
@@ -194,10 +200,10 @@ impl Preprocess {
         if let Some(file) = earlier.and_then(|earlier| earlier.whole(chunk)) {
             done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             let (entries, file) = (chunk.to_vec(), Some(file));
-            return Ok(Made { entries, images: Vec::new(), file, failed: Vec::new() });
+            return Ok(Made { entries, images, file, failed: Vec::new() });
         }
         let image_bytes = 3 * (self.side() as usize).pow(2);
-        let mut images = vec![0; chunk.len() * image_bytes];
+        images.resize(chunk.len() * image_bytes, 0);
         let scaler = Scaler::new(self.size.get(), self.side(), self.resize, self.filter);
         let one = |scaler: &mut Scaler, (entry, out): (&Entry, &mut [u8])| {
             if cx.check_cancelled().is_err() {
@@ -260,15 +266,17 @@ impl Preprocess {
         Ok(made)
     }
 
-    fn write(&self, writer: &mut ShardWriter, made: Made<'_>) -> anyhow::Result<()> {
+    /// Writes a shard and returns its memory.
+    fn write(&self, writer: &mut ShardWriter, made: Made<'_>) -> anyhow::Result<Vec<u8>> {
         for (entry, error) in made.failed {
             tracing::warn!(path = entry.path, "skipped: {error:#}");
             writer.skip(entry.path.clone(), format!("{error:#}"));
         }
         match made.file {
-            Some(file) => writer.take_over(&made.entries, &file),
-            None => writer.write(&made.entries, &made.images),
+            Some(file) => writer.take_over(&made.entries, &file)?,
+            None => writer.write(&made.entries, &made.images)?,
         }
+        Ok(made.images)
     }
 }
 
