@@ -6,4 +6,5 @@ pub(crate) mod gaussian_rule;
 pub(crate) mod normal;
 pub(crate) mod open_set;
 pub(crate) mod retrieval;
+mod shortlist;
 pub(crate) mod threshold_search;

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shortlist::Rounded;
 use super::threshold_search::Outcome;
 use crate::data::Embeddings;
 
@@ -74,7 +75,12 @@ impl Faces {
             .with_context(|| format!("in the embeddings {}", directory.display()))
     }
 
-    fn new(embeddings: Embeddings) -> anyhow::Result<Self> {
+    /// Checks embeddings.
+    ///
+    /// # Errors
+    ///
+    /// When one holds a number that is not finite, or two have one path.
+    pub(crate) fn new(embeddings: Embeddings) -> anyhow::Result<Self> {
         let face = |(row, embedding): (&crate::data::EmbeddingRow, &[f32])| {
             ensure!(
                 embedding.iter().all(|x| x.is_finite()),
@@ -118,7 +124,12 @@ impl Face {
 pub(crate) struct Gallery {
     similarity: Similarity,
     identities: Vec<Identity>,
+    /// The templates of the identities.
+    rounded: Rounded,
 }
+
+/// Probes that are compared at a time, so that their copies need not all be in memory.
+const TOGETHER: usize = 16 << 10;
 
 #[derive(Debug)]
 struct Identity {
@@ -169,8 +180,11 @@ impl Gallery {
                 .with_context(|| format!("the mean of the images of known identity {name}"))?;
             Ok(Identity { name: name.to_owned(), template, images })
         };
-        let identities = images.into_iter().map(identity).collect::<anyhow::Result<_>>()?;
-        Ok(Self { similarity, identities })
+        let identities: Vec<Identity> =
+            images.into_iter().map(identity).collect::<anyhow::Result<_>>()?;
+        let templates = identities.iter().map(|identity| &identity.template);
+        let rounded = Rounded::new(templates, similarity == Similarity::Euclidean);
+        Ok(Self { similarity, identities, rounded })
     }
 
     /// Returns the names of the identities, in order.
@@ -184,28 +198,41 @@ impl Gallery {
     ///
     /// When the embeddings are of another dimension, or one cannot be compared.
     pub(crate) fn nearest(&self, probes: &Faces) -> anyhow::Result<Vec<Nearest<'_>>> {
-        let nearest = |face: &Face| {
-            let probe = self
-                .similarity
-                .prepare(face.embedding.clone())
-                .with_context(|| format!("unknown image {}", face.path))?;
-            let dimension = self.identities[0].template.len();
-            ensure!(
-                probe.len() == dimension,
-                "unknown image {}: its embedding has {} numbers, those of the known images {dimension}: \
-                 embed both with the same weights",
-                face.path,
-                probe.len()
-            );
-            let (score, identity) = self
-                .most_alike(&probe, self.identities.iter().map(|one| (&one.template, one)))
-                .context("there is no known identity to compare with")?;
-            let (_, path) = self
-                .most_alike(&probe, identity.images.iter().map(|(path, image)| (image, path)))
-                .context("an identity has no image")?;
-            Ok(Nearest { identity: &identity.name, score, path })
-        };
-        probes.list().par_iter().map(nearest).collect()
+        let mut all = Vec::with_capacity(probes.list().len());
+        for faces in probes.list().chunks(TOGETHER) {
+            let prepared: Vec<Vec<f64>> =
+                faces.par_iter().map(|face| self.prepare(face)).collect::<anyhow::Result<_>>()?;
+            let likely = self.rounded.likely(&prepared);
+            let nearest = prepared.par_iter().zip(&likely).map(|(probe, likely)| {
+                let identities = likely.iter().map(|&place| &self.identities[place]);
+                let (score, identity) = self
+                    .most_alike(probe, identities.map(|one| (&one.template, one)))
+                    .context("there is no known identity to compare with")?;
+                let (_, path) = self
+                    .most_alike(probe, identity.images.iter().map(|(path, image)| (image, path)))
+                    .context("an identity has no image")?;
+                Ok(Nearest { identity: &identity.name, score, path })
+            });
+            all.extend(nearest.collect::<anyhow::Result<Vec<_>>>()?);
+        }
+        Ok(all)
+    }
+
+    /// Makes a probe ready to compare.
+    fn prepare(&self, face: &Face) -> anyhow::Result<Vec<f64>> {
+        let probe = self
+            .similarity
+            .prepare(face.embedding.clone())
+            .with_context(|| format!("unknown image {}", face.path))?;
+        let dimension = self.identities[0].template.len();
+        ensure!(
+            probe.len() == dimension,
+            "unknown image {}: its embedding has {} numbers, those of the known images {dimension}: \
+             embed both with the same weights",
+            face.path,
+            probe.len()
+        );
+        Ok(probe)
     }
 
     /// Returns the first of the candidates that are most like a probe, and how much.
@@ -280,6 +307,33 @@ pub(crate) mod tests {
         let distance = -(raw.0 * raw.0 + raw.1 * raw.1).sqrt();
         check(Similarity::Euclidean, &known, &[0.5, 0.0], ("b", -1.5, "b/1"));
         check(Similarity::Euclidean, &known, &[8.5, 0.0], ("a", distance, "a/1"));
+    }
+
+    /// The answer is that of comparing all in f64, to the last bit.
+    #[test]
+    fn a_large_gallery_is_searched_exactly() {
+        let mut random = crate::rng::Random::new(2, "gallery", &[]);
+        let mut draw = |count: usize, name: &str| -> Vec<(String, Vec<f64>)> {
+            let embedding = |number| {
+                let numbers = (0..16).map(|_| f64::from(random.normal() as f32)).collect();
+                (format!("{name}{number:05}/1"), numbers)
+            };
+            (0..count).map(embedding).collect()
+        };
+        let (known, probes) = (draw(2500, "n"), draw(60, "p"));
+        let as_faces = |of: &[(String, Vec<f64>)]| {
+            faces(&of.iter().map(|(path, numbers)| (&**path, &**numbers)).collect::<Vec<_>>())
+        };
+        let (known, probes) = (as_faces(&known), as_faces(&probes));
+        for similarity in [Similarity::Cosine, Similarity::Euclidean] {
+            let gallery = Gallery::new(&known, similarity).unwrap();
+            for (face, found) in probes.list().iter().zip(gallery.nearest(&probes).unwrap()) {
+                let probe = gallery.prepare(face).unwrap();
+                let all = gallery.identities.iter().map(|one| (&one.template, one));
+                let (score, identity) = gallery.most_alike(&probe, all).unwrap();
+                assert_eq!((found.identity, found.score), (&*identity.name, score));
+            }
+        }
     }
 
     #[test]

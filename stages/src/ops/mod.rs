@@ -30,6 +30,7 @@ mod prelu;
 mod profile;
 mod rectifier;
 mod rounded;
+mod row_products;
 #[cfg(any(feature = "cuda", test))]
 mod settings;
 mod tape;
@@ -63,6 +64,7 @@ pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
 pub(crate) use rectifier::Rectifier;
 pub(crate) use rounded::Rounded;
+pub(crate) use row_products::row_products;
 #[cfg(feature = "cuda")]
 pub(crate) use settings::prepare;
 pub(crate) use tape::{Gradients, Tape};
