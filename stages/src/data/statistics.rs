@@ -6,6 +6,8 @@ use anyhow::{Context as _, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::ops::byte_sums;
+
 /// What `stats` writes as `stats.json`; red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -35,13 +37,9 @@ impl Sums {
         let of_image = |image: &[u8]| {
             let mut sums = Self { images: 1, pixels: area as u64, ..Self::default() };
             for (channel, plane) in image.chunks_exact(area).enumerate() {
-                // Blocks whose sum of squares fits 32 bits, so that the compiler can use vectors.
-                for block in plane.chunks(1 << 15) {
-                    let value: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-                    let square: u32 = block.iter().map(|&byte| u32::from(byte).pow(2)).sum();
-                    sums.values[channel] += u64::from(value);
-                    sums.squares[channel] += u64::from(square);
-                }
+                let mut both = [0; 2];
+                byte_sums(plane, &mut both);
+                [sums.values[channel], sums.squares[channel]] = both;
             }
             sums
         };

@@ -1,5 +1,7 @@
 //! The exact search for the threshold below which a probe is called unknown.
 
+pub(crate) use super::score_order::sort;
+
 /// What a probe's nearest known identity is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -38,11 +40,6 @@ pub(crate) struct Step {
     pub(crate) threshold: f64,
     /// How many answers are right.
     pub(crate) right: usize,
-}
-
-/// Puts probes in order of score, as [`steps`] needs them.
-pub(crate) fn sort(probes: &mut [Probe]) {
-    probes.sort_by(|a, b| a.score.total_cmp(&b.score));
 }
 
 /// Returns every threshold that tells probes apart, in rising order, and its count of right answers.
@@ -96,10 +93,20 @@ pub(crate) struct Best {
 
 /// Returns the best thresholds for sorted probes.
 pub(crate) fn best(sorted: impl Iterator<Item = Probe> + Clone) -> Best {
-    let right = steps(sorted.clone()).map(|step| step.right).max().unwrap_or(0);
-    let plateau = || steps(sorted.clone()).filter(|step| step.right == right);
-    let count = plateau().count();
-    let at = |position| plateau().nth(position).map_or(f64::NEG_INFINITY, |step| step.threshold);
+    let mut right = 0;
+    // The thresholds of the best plateau so far, in rising order.
+    let mut plateau = Vec::new();
+    for step in steps(sorted) {
+        if step.right > right {
+            right = step.right;
+            plateau.clear();
+        }
+        if step.right == right {
+            plateau.push(step.threshold);
+        }
+    }
+    let count = plateau.len();
+    let at = |position: usize| plateau.get(position).copied().unwrap_or(f64::NEG_INFINITY);
     let last = count.saturating_sub(1);
     Best { right, threshold: at(last / 2), lowest: at(0), highest: at(last), count }
 }

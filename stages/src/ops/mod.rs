@@ -8,6 +8,7 @@
 mod add;
 mod average_pool;
 mod batch_norm;
+mod byte_sums;
 #[cfg(test)]
 mod checks;
 mod columns;
@@ -40,6 +41,7 @@ mod windows;
 
 pub(crate) use average_pool::average_pool;
 pub(crate) use batch_norm::{BatchNorm, batch_norm};
+pub(crate) use byte_sums::byte_sums;
 pub(crate) use convolution::{Moves, convolution, convolution_norm};
 pub(crate) use cross_entropy::{Margin, Rule, cross_entropy};
 pub(crate) use dropout::dropout;

@@ -231,10 +231,11 @@ fn curve(probes: &[Probe]) -> String {
     let nobody = count(Outcome::Unknown);
     let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
     let mut text = String::from("threshold,accuracy,known-correct,nobody-rejected\n");
+    let (mut left, mut rejected) = (probes.iter().peekable(), 0);
     for step in steps(probes.iter().copied()) {
-        let below = probes.partition_point(|probe| probe.score < step.threshold);
-        let rejected =
-            probes[..below].iter().filter(|probe| probe.outcome == Outcome::Unknown).count();
+        while let Some(probe) = left.next_if(|probe| probe.score < step.threshold) {
+            rejected += usize::from(probe.outcome == Outcome::Unknown);
+        }
         let known = share(step.right - rejected, probes.len() - nobody);
         let accuracy = share(step.right, probes.len());
         let threshold = step.threshold;

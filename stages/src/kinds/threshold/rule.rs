@@ -1,5 +1,6 @@
 //! How a threshold is made from labelled probes.
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,7 @@ impl Rule {
             let others = sorted[..left_out].iter().chain(&sorted[left_out + 1..]).copied();
             sorted[left_out].is_right(self.choose(others))
         };
-        (0..sorted.len()).map(judge).collect()
+        (0..sorted.len()).into_par_iter().map(judge).collect()
     }
 }
 
