@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::large_file;
+
 /// Files up to this many bytes are read in one go, on one thread.
 const SMALL: u64 = 256 << 10;
-/// How much of a larger file is read and then digested, on all threads, at a time.
-const PIECE: usize = 4 << 20;
+/// How much is read at a time of a file that is not read by all threads.
+const PIECE: usize = 1 << 20;
 
 /// Digests bytes that come piece by piece.
 #[derive(Debug, Default)]
@@ -52,6 +54,18 @@ impl Digest {
     /// When the file cannot be read.
     pub fn of_file(file: &mut File) -> io::Result<(Self, u64)> {
         let length = file.metadata()?.len();
+        if length >= large_file::LEAST {
+            let start = file.stream_position()?;
+            let left = length.saturating_sub(start);
+            if left >= large_file::LEAST {
+                match large_file::digest(file, start, left) {
+                    Ok(digest) => return Ok((Self(digest), left)),
+                    // It became shorter meanwhile: what is left of it is read below.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
         let mut hasher = Hasher::default();
         let capacity = if length <= SMALL { length as usize + 1 } else { PIECE };
         let mut buffer = Vec::with_capacity(capacity);
@@ -167,14 +181,18 @@ mod tests {
 
     #[test]
     fn a_file_is_its_bytes_at_every_size() {
-        let limits = [SMALL as usize, PIECE, 2 * PIECE];
+        let limits = [SMALL as usize, PIECE, 2 * PIECE, 3 * PIECE, 4 * PIECE];
         let around = limits.iter().flat_map(|n| [n - 1, *n, n + 1]);
-        for size in [0, 1].into_iter().chain(around) {
+        for size in [0, 1, 5 * PIECE + 70_001].into_iter().chain(around) {
             let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&bytes).unwrap();
             io::Seek::rewind(&mut file).unwrap();
             assert_eq!(Digest::of_file(&mut file).unwrap(), (Digest::of(&bytes), size as u64));
+            let rest = &bytes[size / 3..];
+            io::Seek::seek(&mut file, io::SeekFrom::Start(size as u64 / 3)).unwrap();
+            let expected = (Digest::of(rest), rest.len() as u64);
+            assert_eq!(Digest::of_file(&mut file).unwrap(), expected);
         }
     }
 }

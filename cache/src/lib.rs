@@ -33,6 +33,7 @@ mod gc;
 mod in_use;
 mod incoming;
 mod known;
+mod large_file;
 mod latest;
 mod listing;
 mod lock;
