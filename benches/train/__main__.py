@@ -1,7 +1,7 @@
 """Measures training on the CPU beside PyTorch: `python3 benches/train --out docs/measured/training-cpu.md`.
 
 Builds pipe, starts benches/train/main.rs and lets it, and PyTorch with both layouts, take turns on the same
-number of threads. Needs torch and torchvision; takes about six minutes.
+number of threads. Needs torch and torchvision, and blake3 for one row; takes about eight minutes.
 """
 
 import argparse
@@ -12,13 +12,14 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 
 import torch
 import torchvision
 
+import bare
 import data
 import networks
+from turns import Pipe, take_turns, timed
 
 WORKS = {
     "train resnet": "ResNet-18, training step, batch 32",
@@ -28,56 +29,12 @@ WORKS = {
 }
 
 
-class Pipe:
-    """The Rust half, which waits for the name of the next work."""
-
-    def __init__(self, path, threads):
-        environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([path], env=environment, **pipes)
-
-    def run(self, work):
-        self.process.stdin.write(work + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"the Rust half ended at `{work}` (status {self.process.wait()})")
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def build(profile, *target):
     """Builds a program and returns where it is."""
     command = ["cargo", "build", "--profile", profile, *target, "--message-format=json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     messages = [json.loads(line) for line in done.stdout.splitlines()]
     return [one["executable"] for one in messages if one.get("executable")][-1]
-
-
-def timed(work):
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-
-
-def take_turns(contenders, rounds, limit):
-    """Runs each once unmeasured, then all in turn; returns the medians by name."""
-    for run in contenders.values():
-        run()
-    taken = {name: [] for name in contenders}
-    start = time.perf_counter()
-    for done in range(rounds):
-        if done >= 3 and time.perf_counter() - start > limit:
-            break
-        for name, run in contenders.items():
-            taken[name].append(run())
-    return {
-        name: {key: statistics.median(one[key] for one in all) for key in all[0]}
-        for name, all in taken.items()
-    }
 
 
 def against_torch(pipe, work, options):
@@ -103,16 +60,6 @@ def profile(pipe, work, rounds=3):
     return wall, shares
 
 
-def roofline():
-    """Returns GFLOP/s of PyTorch's matrix product and GB/s of its copy, both with these threads."""
-    a, b = torch.randn(1536, 1536), torch.randn(1536, 1536)
-    big, other = torch.randn(32 << 20), torch.empty(32 << 20)
-    # the best of several: a roof is what can be reached
-    product = min(timed(lambda: a @ b)["wall"] for _ in range(12))
-    copy = min(timed(lambda: other.copy_(big))["wall"] for _ in range(12))
-    return 2 * 1536**3 / product / 1e9, 2 * big.numel() * 4 / copy / 1e9
-
-
 def table(head, rows):
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
@@ -131,7 +78,26 @@ def processor():
     return names[0] if names else platform.processor() or "unknown processor"
 
 
-def report(options, results, rates, profiles, peak):
+def others(found, roofs):
+    """Returns the rows of what is neither a network nor images."""
+    for work, taken in found.items():
+        what, _, amount = bare.WORKS[work]
+        name, best = min(
+            ((name, one) for name, one in taken.items() if name != "pipe"), key=lambda item: item[1]["wall"]
+        )
+        pipe = taken["pipe"]
+        speed = ""
+        if "products" in amount:
+            rate = 2 * amount["products"] / pipe["wall"] / 1e9
+            speed = f"{rate:.0f} GFLOP/s, {100 * rate / roofs['registers']:.0f} % of the peak"
+        if "bytes" in amount:
+            speed = f"{amount['bytes'] / pipe['wall'] / 1e9:.1f} GB/s"
+        cells = [f"{milliseconds(one['wall'])}, {milliseconds(one['cpu'])}" for one in (pipe, best)]
+        ratios = [best[key] / pipe[key] for key in ("wall", "cpu")]
+        yield [what, cells[0], f"{name}: {cells[1]}", f"**{ratios[0]:.2f}x**, {ratios[1]:.2f}x", speed]
+
+
+def report(options, results, rates, found, profiles, roofs):
     yield "# Training on the CPU, beside PyTorch\n"
     yield (
         f"Made by `just bench-train` on {datetime.date.today()}: {processor()}, {os.cpu_count()} cores, "
@@ -158,14 +124,26 @@ def report(options, results, rates, profiles, peak):
     ]
     if rates:
         yield table(["work", "pipe", "torchvision", "pipe is faster by"], rows)
-    flops, bytes_ = peak
+    if found:
+        yield (
+            "Without either, the better of the others where there are two. Matching is exact: products in f32 leave "
+            "few candidates, which are compared in f64. The digest and the statistics read their bytes once; the "
+            f"copy of 128 MiB by PyTorch, which reads and writes, moves {roofs['copy']:.1f} GB/s here.\n"
+        )
+        head = ["work", "pipe", "the other", "pipe is faster by", "pipe's speed"]
+        yield table(head, others(found, roofs))
+    if not profiles:
+        return
+    peak = roofs["registers"]
     yield (
-        f"## Where the time goes\n\nOne step of pipe's, by operator. The roofline: PyTorch's product of two "
-        f"matrices of 1536 runs at {flops:.0f} GFLOP/s here, and its copy of 128 MiB moves {bytes_:.1f} GB/s; an "
-        f"operator with fewer than {flops / bytes_:.0f} floating-point operations for each byte it moves to and "
-        "from memory cannot reach the former. A 3x3 convolution with stride 1 does 2.25 times fewer "
-        "operations than are counted here (Winograd), so it may pass 100 %. `rest` is the loss, the optimizer and "
-        "whatever lies between operators.\n"
+        f"## Where the time goes\n\nOne step of pipe's, by operator. The roofline: a loop that multiplies and adds in "
+        f"registers alone, with the best instructions of this processor and on all threads, does {peak:.0f} GFLOP/s, and a "
+        f"copy of 128 MiB moves {roofs['copy']:.1f} GB/s; an operator with fewer than {peak / roofs['copy']:.0f} "
+        "floating-point operations for each byte it moves to and from memory cannot reach the former. Of that peak, "
+        f"pipe's product of two matrices of {bare.MATRIX} reaches {100 * roofs['pipe'] / peak:.0f} % "
+        f"({roofs['pipe']:.0f} GFLOP/s), PyTorch's {100 * roofs['PyTorch'] / peak:.0f} % ({roofs['PyTorch']:.0f}). A 3x3 "
+        "convolution with stride 1 does 2.25 times fewer operations than are counted here (Winograd), so it may pass "
+        "100 %. `rest` is the loss, the optimizer and whatever lies between operators.\n"
     )
     for work, (wall, shares) in profiles.items():
         yield f"### {WORKS[work]}: {milliseconds(wall)}\n"
@@ -177,10 +155,10 @@ def report(options, results, rates, profiles, peak):
             rest -= both
             rate = 2 * products / both / 1e9 if products else 0
             cells = [f"{100 * both / wall:.1f} %", milliseconds(forward), milliseconds(backward)]
-            speed = [f"{rate:.0f}", f"{100 * rate / flops:.0f} %"] if products else ["", ""]
+            speed = [f"{rate:.0f}", f"{100 * rate / peak:.0f} %"] if products else ["", ""]
             rows.append([name, *cells, *speed])
         rows.append(["rest", f"{100 * rest / wall:.1f} %", milliseconds(rest), "", "", ""])
-        yield table(["operator", "share", "forward", "back", "GFLOP/s", "of the product"], rows)
+        yield table(["operator", "share", "forward", "back", "GFLOP/s", "of the peak"], rows)
 
 
 def main():
@@ -197,7 +175,7 @@ def main():
     torch.set_num_threads(options.threads)
     wanted = lambda name: not options.only or any(name.startswith(one) for one in options.only)
     pipe = Pipe(bench, options.threads)
-    results, profiles, rates = {}, {}, {}
+    results, profiles, rates, found = {}, {}, {}, {}
     for work in filter(wanted, WORKS):
         print(f"{WORKS[work]} ...", file=sys.stderr)
         results[work] = against_torch(pipe, work, options)
@@ -207,9 +185,15 @@ def main():
             print(f"{what} ...", file=sys.stderr)
             program = lambda: build(options.profile, "-p", "pipe", "--bin", "pipe")
             rates[what] = measure(pipe, program, options.threads)
-    peak = roofline()
+    for work, (what, measure, _) in bare.WORKS.items():
+        if wanted(work):
+            print(f"{what} ...", file=sys.stderr)
+            taken = measure(pipe, options, lambda *target: build(options.profile, *target))
+            found |= {work: taken} if taken else {}
+            pipe.run("forget")
+    roofs = bare.roofs(pipe)
     pipe.close()
-    text = "\n".join(report(options, results, rates, profiles, peak))
+    text = "\n".join(report(options, results, rates, found, profiles, roofs))
     if not options.out:
         print(text)
         return

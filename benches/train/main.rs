@@ -3,6 +3,7 @@
 //! `benches/train/__main__.py` starts it beside PyTorch and lets the two take turns.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::io::{BufRead as _, Write as _};
 use std::time::UNIX_EPOCH;
 
@@ -11,13 +12,20 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::json;
 use stages::Profile;
-use stages::workload::{Loading, Place, Training};
+use stages::workload::{Counting, Loading, Matching, Place, Roof, Thresholds, Training};
 
 const CLASSES: usize = 100;
 const SIDE: usize = 112;
 const BATCH: usize = 32;
 const INFERENCE_BATCH: usize = 64;
 const IMAGES: usize = 512;
+/// Known people, unknown images, and the length of their embeddings.
+const MATCHING: [usize; 3] = [100_000, 10_000, 512];
+const SCORES: usize = 10_000_000;
+const COUNTED_IMAGES: usize = 10_000;
+const MATRIX: usize = 1536;
+/// Long enough for some hundredths of a second.
+const REGISTER_ROUNDS: usize = 5_000_000;
 
 fn settings(model: &str) -> String {
     format!(
@@ -61,6 +69,21 @@ fn processor() -> anyhow::Result<f64> {
 struct Works {
     trainings: BTreeMap<String, Training>,
     loading: Option<Loading>,
+    matching: Option<Matching>,
+    thresholds: Option<Thresholds>,
+    counting: Option<Counting>,
+    roof: Option<Roof>,
+}
+
+/// Returns what was made before, or makes it.
+fn kept<T>(
+    place: &mut Option<T>,
+    make: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<&mut T> {
+    match place {
+        Some(made) => Ok(made),
+        None => Ok(place.insert(make()?)),
+    }
 }
 
 impl Works {
@@ -95,12 +118,51 @@ impl Works {
                 profiled(|| training.measured_inference(clock))
             }
             "load" => {
-                if self.loading.is_none() {
-                    let workers = rayon::current_num_threads();
-                    self.loading = Some(Loading::new(AUGMENT, IMAGES, SIDE, workers)?);
-                }
-                let loading = self.loading.as_ref().context("it was made above")?;
+                let workers = rayon::current_num_threads();
+                let make = || Loading::new(AUGMENT, IMAGES, SIDE, workers);
+                let loading = kept(&mut self.loading, make)?;
                 timed(|| loading.run(BATCH))
+            }
+            "match" => {
+                let [known, unknown, dimension] = MATCHING;
+                let make = || Matching::new(known, unknown, dimension);
+                let matching = kept(&mut self.matching, make)?;
+                timed(|| matching.run().map(drop))
+            }
+            "threshold" => {
+                let thresholds = kept(&mut self.thresholds, || Ok(Thresholds::new(SCORES)))?;
+                timed(|| {
+                    black_box(thresholds.run());
+                    Ok(())
+                })
+            }
+            "statistics" => {
+                let make = || Ok(Counting::new(COUNTED_IMAGES, SIDE));
+                let counting = kept(&mut self.counting, make)?;
+                timed(|| {
+                    black_box(counting.run());
+                    Ok(())
+                })
+            }
+            "product" => {
+                let roof = kept(&mut self.roof, || Ok(Roof::new(MATRIX)))?;
+                timed(|| {
+                    black_box(roof.product());
+                    Ok(())
+                })
+            }
+            "registers" => {
+                let mut operations = 0;
+                let mut taken = timed(|| {
+                    operations = Roof::registers(REGISTER_ROUNDS);
+                    Ok(())
+                })?;
+                taken["operations"] = operations.into();
+                Ok(taken)
+            }
+            "forget" => {
+                *self = Self::default();
+                Ok(json!({}))
             }
             _ => anyhow::bail!("no work {what}"),
         }

@@ -31,6 +31,7 @@ mod prelu;
 mod profile;
 mod rectifier;
 mod rounded;
+mod roof;
 mod row_products;
 #[cfg(any(feature = "cuda", test))]
 mod settings;
@@ -66,6 +67,7 @@ pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
 pub(crate) use rectifier::Rectifier;
 pub(crate) use rounded::Rounded;
+pub(crate) use roof::{SquareProduct, multiply_adds};
 pub(crate) use row_products::row_products;
 #[cfg(feature = "cuda")]
 pub(crate) use settings::prepare;

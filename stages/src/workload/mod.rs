@@ -2,6 +2,8 @@
 //!
 //! Images are noise: how long anything takes does not depend on them.
 
+mod bare;
+
 use anyhow::Context as _;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
@@ -23,6 +25,8 @@ use crate::training::learning::learn;
 use crate::training::loader::Loader;
 use crate::training::network::Network;
 use crate::weights::Parameter;
+
+pub use bare::{Counting, Matching, Roof, Thresholds};
 
 /// What a network is made of, as in the table of a stage of kind `train`.
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
 //! The inner loops, compiled for every set of instructions and size of tile.
 
+use super::peak;
 use super::simd::Simd;
 use super::stencil::{GatherTile, StencilSumTile, StencilTile};
 use super::transforms::{JoinTile, SpreadTile};
@@ -56,6 +57,7 @@ pub(in crate::ops) struct Kernels {
     pub(super) stencil: &'static [unsafe fn(&StencilTile)],
     pub(super) stencil_sum: &'static [unsafe fn(&StencilSumTile)],
     pub(super) gather: unsafe fn(&GatherTile),
+    peak: unsafe fn(usize) -> f32,
 }
 
 impl Kernels {
@@ -78,6 +80,14 @@ impl Kernels {
     /// Returns the columns of a panel.
     pub(in crate::ops) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Multiplies and adds so often in registers; returns a sum, and how many operations that was.
+    #[expect(unsafe_code, reason = "calls a loop that was compiled for these instructions")]
+    pub(in crate::ops) fn multiply_add(&self, rounds: usize) -> (f32, u64) {
+        let operations = 2 * peak::SUMS * (self.width / 2) * rounds;
+        // SAFETY: `Kernels` exist only for instructions that are there.
+        (unsafe { (self.peak)(rounds) }, operations as u64)
     }
 
     /// Returns the most rows of a tile.
@@ -284,7 +294,7 @@ macro_rules! kernels {
             use super::{
                 GatherTile, JoinTile, OuterTile, ProductTile, SpreadTile, StencilSumTile, StencilTile,
             };
-            use crate::ops::matrix::{stencil, transforms};
+            use crate::ops::matrix::{peak, stencil, transforms};
             $(#[$feature])?
             pub(super) unsafe fn product<const ROWS: usize>(tile: &ProductTile) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
@@ -320,6 +330,11 @@ macro_rules! kernels {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
                 unsafe { stencil::gather::<$vector>(tile) }
             }
+            $(#[$feature])?
+            pub(super) unsafe fn peak(rounds: usize) -> f32 {
+                // SAFETY: the features are enabled here.
+                unsafe { peak::peak::<$vector>(rounds) }
+            }
         }
         static $name: Kernels = Kernels {
             width: 2 * <$vector as Simd>::LANES,
@@ -330,6 +345,7 @@ macro_rules! kernels {
             stencil: &[$($module::stencil::<$rows>),+],
             stencil_sum: &[$($module::stencil_sum::<$rows>),+],
             gather: $module::gather,
+            peak: $module::peak,
         };
     };
 }

@@ -8,6 +8,7 @@ mod kernels;
 mod lines;
 mod outer;
 mod packed;
+mod peak;
 mod product;
 mod simd;
 mod stencil;
