@@ -29,12 +29,13 @@ WORKS = {
 }
 
 
-def build(profile, *target):
-    """Builds a program and returns where it is."""
-    command = ["cargo", "build", "--profile", profile, *target, "--message-format=json"]
+def build(profile):
+    """Builds all programs at once, so that no library is built twice; returns where each is, by name."""
+    targets = ["-p", "pipe", "--bin", "pipe", "-p", "stages", "--bench", "train", "-p", "cache", "--bench", "digest"]
+    command = ["cargo", "build", "--profile", profile, *targets, "--message-format=json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     messages = [json.loads(line) for line in done.stdout.splitlines()]
-    return [one["executable"] for one in messages if one.get("executable")][-1]
+    return {one["target"]["name"]: one["executable"] for one in messages if one.get("executable")}
 
 
 def against_torch(pipe, work, options):
@@ -104,30 +105,33 @@ def report(options, results, rates, found, profiles, roofs):
         f"{options.threads} thread{'s' * (options.threads > 1)} on each side; PyTorch {torch.__version__}, torchvision "
         f"{torchvision.__version__}, Python {platform.python_version()}.\n"
     )
-    yield (
-        "Images of 112x112, f32, 100 classes, SGD with momentum (PyTorch's fused, where it has it). The three "
-        f"take turns in one run; medians of up to {options.rounds} turns. Wall time, then processor time.\n"
-    )
     rows = []
-    for work, found in results.items():
-        best = min((found["NCHW"], found["channels_last"]), key=lambda one: one["wall"])
-        cells = [f"{milliseconds(one['wall'])}, {milliseconds(one['cpu'])}" for one in found.values()]
-        ratios = [best[key] / found["pipe"][key] for key in ("wall", "cpu")]
+    for work, taken in results.items():
+        best = min((taken["NCHW"], taken["channels_last"]), key=lambda one: one["wall"])
+        cells = [f"{milliseconds(one['wall'])}, {milliseconds(one['cpu'])}" for one in taken.values()]
+        ratios = [best[key] / taken["pipe"][key] for key in ("wall", "cpu")]
         rows.append([WORKS[work], *cells, f"**{ratios[0]:.2f}x**, {ratios[1]:.2f}x"])
-    head = ["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe is faster than the better by"]
-    yield table(head, rows)
+    if rows:
+        yield (
+            "Images of 112x112, f32, 100 classes, SGD with momentum (PyTorch's fused, where it has it). The three "
+            f"take turns in one run; medians of up to {options.rounds} turns. Wall time, then processor time.\n"
+        )
+        yield table(
+            ["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe is faster than the better by"], rows
+        )
     if rates:
         yield "Images per second without a network, wall time:\n"
     rows = [
-        [what, f"{found['pipe']:.0f}", f"{found['torch']:.0f}", f"**{found['pipe'] / found['torch']:.2f}x**"]
-        for what, found in rates.items()
+        [what, f"{rate['pipe']:.0f}", f"{rate['torch']:.0f}", f"**{rate['pipe'] / rate['torch']:.2f}x**"]
+        for what, rate in rates.items()
     ]
     if rates:
         yield table(["work", "pipe", "torchvision", "pipe is faster by"], rows)
     if found:
         yield (
-            "Without either, the better of the others where there are two. Matching is exact: products in f32 leave "
-            "few candidates, which are compared in f64. The digest and the statistics read their bytes once; the "
+            "Neither networks nor files of images; wall time, then processor time, the better of the others where "
+            "there are two. Matching is exact: products in f32 leave few candidates, which are compared in f64. The "
+            "digest and the statistics read their bytes once; the "
             f"copy of 128 MiB by PyTorch, which reads and writes, moves {roofs['copy']:.1f} GB/s here.\n"
         )
         head = ["work", "pipe", "the other", "pipe is faster by", "pipe's speed"]
@@ -136,14 +140,15 @@ def report(options, results, rates, found, profiles, roofs):
         return
     peak = roofs["registers"]
     yield (
-        f"## Where the time goes\n\nOne step of pipe's, by operator. The roofline: a loop that multiplies and adds in "
-        f"registers alone, with the best instructions of this processor and on all threads, does {peak:.0f} GFLOP/s, and a "
-        f"copy of 128 MiB moves {roofs['copy']:.1f} GB/s; an operator with fewer than {peak / roofs['copy']:.0f} "
-        "floating-point operations for each byte it moves to and from memory cannot reach the former. Of that peak, "
-        f"pipe's product of two matrices of {bare.MATRIX} reaches {100 * roofs['pipe'] / peak:.0f} % "
-        f"({roofs['pipe']:.0f} GFLOP/s), PyTorch's {100 * roofs['PyTorch'] / peak:.0f} % ({roofs['PyTorch']:.0f}). A 3x3 "
-        "convolution with stride 1 does 2.25 times fewer operations than are counted here (Winograd), so it may pass "
-        "100 %. `rest` is the loss, the optimizer and whatever lies between operators.\n"
+        "## Where the time goes\n\nOne step of pipe's, by operator. The roofline: a loop that multiplies and adds "
+        "in registers alone, with the best instructions of this processor and on all threads, does "
+        f"{peak:.0f} GFLOP/s, and a copy of 128 MiB moves {roofs['copy']:.1f} GB/s; an operator with fewer than "
+        f"{peak / roofs['copy']:.0f} floating-point operations for each byte it moves to and from memory cannot "
+        f"reach the former. Of that peak, pipe's product of two matrices of {bare.MATRIX} reaches "
+        f"{100 * roofs['pipe'] / peak:.0f} % ({roofs['pipe']:.0f} GFLOP/s), PyTorch's "
+        f"{100 * roofs['PyTorch'] / peak:.0f} % ({roofs['PyTorch']:.0f}). A 3x3 convolution with stride 1 does 2.25 "
+        "times fewer operations than are counted here (Winograd), so it may pass 100 %. `rest` is the loss, the "
+        "optimizer and whatever lies between operators.\n"
     )
     for work, (wall, shares) in profiles.items():
         yield f"### {WORKS[work]}: {milliseconds(wall)}\n"
@@ -171,10 +176,10 @@ def main():
     parser.add_argument("--only", nargs="*", help="works whose names start so")
     options = parser.parse_args()
 
-    bench = build(options.profile, "-p", "stages", "--bench", "train")
+    programs = build(options.profile)
     torch.set_num_threads(options.threads)
     wanted = lambda name: not options.only or any(name.startswith(one) for one in options.only)
-    pipe = Pipe(bench, options.threads)
+    pipe = Pipe(programs["train"], options.threads)
     results, profiles, rates, found = {}, {}, {}, {}
     for work in filter(wanted, WORKS):
         print(f"{WORKS[work]} ...", file=sys.stderr)
@@ -183,12 +188,11 @@ def main():
     for what, measure in data.RATES.items():
         if wanted(what):
             print(f"{what} ...", file=sys.stderr)
-            program = lambda: build(options.profile, "-p", "pipe", "--bin", "pipe")
-            rates[what] = measure(pipe, program, options.threads)
+            rates[what] = measure(pipe, programs["pipe"], options.threads)
     for work, (what, measure, _) in bare.WORKS.items():
         if wanted(work):
             print(f"{what} ...", file=sys.stderr)
-            taken = measure(pipe, options, lambda *target: build(options.profile, *target))
+            taken = measure(pipe, options, programs["digest"])
             found |= {work: taken} if taken else {}
             pipe.run("forget")
     roofs = bare.roofs(pipe)

@@ -70,7 +70,7 @@ def preprocess(files):
     """Decodes and resizes; pipe's figure includes starting, hashing and storing the result."""
 
     def measure(_, program, threads):
-        taken, program = {"pipe": [], "torch": []}, program()
+        taken = {"pipe": [], "torch": []}
         with tempfile.TemporaryDirectory() as root:
             root = Path(root)
             photographs(root / "faces", files)
