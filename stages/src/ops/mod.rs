@@ -30,8 +30,8 @@ mod parity;
 mod prelu;
 mod profile;
 mod rectifier;
-mod rounded;
 mod roof;
+mod rounded;
 mod row_products;
 #[cfg(any(feature = "cuda", test))]
 mod settings;
@@ -66,8 +66,8 @@ pub use parity::{Parity, Verdict};
 pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
 pub(crate) use rectifier::Rectifier;
-pub(crate) use rounded::Rounded;
 pub(crate) use roof::{SquareProduct, multiply_adds};
+pub(crate) use rounded::Rounded;
 pub(crate) use row_products::row_products;
 #[cfg(feature = "cuda")]
 pub(crate) use settings::prepare;
