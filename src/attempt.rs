@@ -239,7 +239,10 @@ impl Attempt<'_> {
                     place = Some((node.clone(), device.clone()));
                     return (self.tell)(Event::Begun { step, node, device });
                 }
-                Heard::Notice(message) => return (self.tell)(Event::Notice { message }),
+                Heard::Notice(message) => {
+                    let message = format!("{step}: {message}");
+                    return (self.tell)(Event::Notice { message });
+                }
             };
             (self.tell)(match report {
                 Report::Progress { done, total, unit, note } => {

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod history;
 mod lineage;
 pub mod lock;
+pub mod lost_lines;
 mod nursery;
 mod pipeline;
 mod placement;

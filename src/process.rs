@@ -331,6 +331,7 @@ fn listen(
     while stdout.read_until(b'\n', &mut line)? > 0 {
         match serde_json::from_slice(&line) {
             Ok(Message::Report(report)) => hear(Heard::Report(report)),
+            Ok(Message::Notice(message)) => hear(Heard::Notice(message)),
             Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
             Ok(Message::End { error, usage }) => return Ok(Some((error, usage))),
             // The last line of a worker that was killed while it wrote.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use stages::{Context, DeviceChoice, Earlier, Report};
 
 use crate::environment;
+use crate::lost_lines;
 use crate::sandbox::{self, Rules};
 
 /// The name of the hidden subcommand that [`run`] serves.
@@ -87,6 +88,8 @@ pub enum Message {
     },
     /// From the running stage.
     Report(Report),
+    /// Something that a person should know.
+    Notice(String),
     /// The stage has returned.
     End {
         /// Why it failed, if it did.
@@ -179,6 +182,10 @@ impl Server {
         let error = result.err().map(|error| environment::secret::mask(&format!("{error:#}")));
         if let Some(error) = &error {
             tracing::error!("{error}");
+        }
+        if let Some(why) = lost_lines::take() {
+            let message = format!("a part of a log could not be written: {why}");
+            send(&self.channel, &Message::Notice(message))?;
         }
         let succeeded = error.is_none();
         let usage = self.usage(program_memory.load(Ordering::Relaxed))?;

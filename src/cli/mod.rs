@@ -38,6 +38,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, Parser, Subcommand};
 use pipe::Problems;
 use pipe::environment::secret::Masked;
+use pipe::lost_lines::NeverFailing;
 use tracing_subscriber::EnvFilter;
 
 /// Nothing is out of date, or everything that was has been made.
@@ -288,7 +289,7 @@ fn start_log(arguments: &Arguments) {
     let silent = TALKATIVE.iter().map(|name| format!(",{name}=off")).collect::<String>();
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter + &silent))
-        .with_writer(|| Masked(io::stderr()))
+        .with_writer(|| NeverFailing(Masked(io::stderr())))
         .with_target(!worker)
         .with_ansi(!worker && colour_wanted(&io::stderr()));
     if worker {

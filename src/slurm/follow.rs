@@ -102,8 +102,8 @@ impl Workers {
             guard.release_job(&record)?;
         } else {
             hear(Heard::Notice(format!(
-                "the Slurm job {} of {} may still run; the next run ends it",
-                record.name, submission.step
+                "the Slurm job {} may still run; the next run ends it",
+                record.name
             )));
         }
         let followed = followed?;

@@ -45,6 +45,7 @@ impl Reports {
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
                 Ok(Message::Report(report)) => hear(Heard::Report(report)),
+                Ok(Message::Notice(message)) => hear(Heard::Notice(message)),
                 Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
                 Ok(Message::End { error, usage }) => self.end = Some((error, usage)),
                 Err(error) => tracing::debug!("a message of a job is not understood: {error}"),

@@ -71,6 +71,29 @@ fn a_killed_worker_is_one_failed_step_and_leaves_nothing() {
 }
 
 #[test]
+fn lines_that_fit_into_no_log_are_told_and_stop_no_worker() {
+    let project = Project::new();
+    // Written to a file, a line beyond the limit is refused as by a full disk.
+    let loud = "seq 1 3000 >&2; echo {out} > {out}/x";
+    project.write(
+        "p.toml",
+        &format!("[stage.loud]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"{loud}\"]\noutputs = [\"x\"]\n"),
+    );
+    let pipe = project.command(&["run", "p.toml"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"]);
+    limited.arg(pipe.get_program()).args(pipe.get_args());
+    limited.current_dir(project.root());
+    let shown = project.shown(&limited.output().unwrap());
+    let told = "! loud: a part of a log could not be written: File too large";
+    assert!(shown.stderr.contains(told), "{shown}");
+    // The log itself is what cannot be stored in the end.
+    assert!(shown.stderr.contains("cannot write [ROOT]/.pipe/v1/tmp/"), "{shown}");
+    let log = project.pipe(&["log", "p.toml", "loud"]).stdout;
+    assert!(log.contains(" INFO 1 ") && !log.contains(" INFO 3000 "), "{log}");
+}
+
+#[test]
 fn data_that_changes_while_a_step_runs_is_an_error() {
     let project = Project::small();
     let slow = project.read("p.toml").replace("; echo sorted", "; touch {scratch}/s; sleep 0.6");

@@ -62,6 +62,8 @@ fn a_call_that_fails_costs_no_more_than_the_run() {
             Some(1 | 2) => assert!(hits > 0 && !run.stderr.is_empty(), "{about}"),
             _ => panic!("{about}"),
         }
+        // What a call says is told; nobody is left with a panic.
+        assert!(!run.stderr.contains("code 101"), "{about}");
         let [failed, ended] = told.entry(call).or_default();
         *failed += u64::from(hits > 0);
         *ended += u64::from(run.code != Some(0));
