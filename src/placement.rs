@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use stages::{DeviceChoice, Report};
 
 use crate::slurm::Order;
+use crate::worker::{Message, Usage};
 
 /// Where a step's process runs; no part of the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,22 @@ pub(crate) enum Heard {
     },
     /// What the user must know.
     Notice(String),
+}
+
+/// What a stage said at its end: why it failed, if it did, and what it used.
+pub(crate) type Returned = (Option<String>, Usage);
+
+/// Hears one line of what a step's process says, and returns its end if that is what it says.
+pub(crate) fn hear_line(line: &[u8], hear: &mut impl FnMut(Heard)) -> Option<Returned> {
+    match serde_json::from_slice(line) {
+        Ok(Message::Report(report)) => hear(Heard::Report(report)),
+        Ok(Message::Notice(message)) => hear(Heard::Notice(message)),
+        Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
+        Ok(Message::End { error, usage }) => return Some((error, usage)),
+        // The last line of a process that was killed while it wrote.
+        Err(error) => tracing::debug!("a message of a step is not understood: {error}"),
+    }
+    None
 }
 
 /// The JSON Schema of the key `executor`.

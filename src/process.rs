@@ -17,10 +17,10 @@ use nix::unistd::Pid;
 use crate::guard::Guard;
 use crate::lineage;
 use crate::nursery::Nursery;
-use crate::placement::Heard;
+use crate::placement::{Heard, Returned, hear_line};
 use crate::session;
 use crate::slurm::Controller;
-use crate::worker::{self, Job, Message, Usage};
+use crate::worker::{self, Job, Usage};
 
 /// How a worker ended.
 #[derive(Debug)]
@@ -323,19 +323,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Hands on reports until the end of a job or of the worker; returns what it said last.
-fn listen(
-    stdout: &mut impl BufRead,
-    hear: &mut impl FnMut(Heard),
-) -> io::Result<Option<(Option<String>, Usage)>> {
+fn listen(stdout: &mut impl BufRead, hear: &mut impl FnMut(Heard)) -> io::Result<Option<Returned>> {
     let mut line = Vec::new();
     while stdout.read_until(b'\n', &mut line)? > 0 {
-        match serde_json::from_slice(&line) {
-            Ok(Message::Report(report)) => hear(Heard::Report(report)),
-            Ok(Message::Notice(message)) => hear(Heard::Notice(message)),
-            Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
-            Ok(Message::End { error, usage }) => return Ok(Some((error, usage))),
-            // The last line of a worker that was killed while it wrote.
-            Err(error) => tracing::debug!("a message of a worker is not understood: {error}"),
+        if let Some(end) = hear_line(&line, hear) {
+            return Ok(Some(end));
         }
         line.clear();
     }
@@ -375,7 +367,7 @@ fn wait_unreaped(_: Pid) -> io::Result<()> {
 }
 
 impl End {
-    fn returned((error, usage): (Option<String>, Usage)) -> Self {
+    fn returned((error, usage): Returned) -> Self {
         Self::Returned { error, usage }
     }
 

@@ -115,7 +115,9 @@ impl Store {
         targets.extend(links);
         let links = directory.filter(|_| unmoved).map(|directory| Links { directory, targets });
         let mut results = if whole { HashMap::new() } else { before.results.clone() };
-        let fresh = found.iter().filter(|(key, _)| !before.results.contains_key(key));
+        // One made anew has the key of what it replaces.
+        let known = |key, now| before.results.get(key).is_some_and(|old| Arc::ptr_eq(old, now));
+        let fresh = found.iter().filter(|(key, now)| !known(*key, *now));
         let objects = fresh.clone().flat_map(|(_, remembered)| remembered.present.outputs.iter());
         let (mut paths, _) = self.not_durable(objects.map(|(_, entry)| (entry.digest, false)));
         paths.extend(fresh.map(|(key, _)| self.result(key)));

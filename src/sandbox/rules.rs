@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use stages::kinds::program_file;
 
 /// Where programs, their libraries and their settings lie; every program may read these.
 const SYSTEM: &[&str] = &[
@@ -58,7 +59,7 @@ impl Rules {
         if let Some(program) = program {
             let path = match program.contains('/') {
                 true => Some(root.join(program)),
-                false => found.iter().map(|part| part.join(program)).find(|path| path.is_file()),
+                false => program_file(OsStr::new(program), search),
             };
             let real = path.as_ref().and_then(|path| path.canonicalize().ok());
             for file in path.into_iter().chain(real) {

@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::placement::Heard;
-use crate::worker::{Message, Usage};
+use crate::placement::{Heard, Returned, hear_line};
 
 /// What the name of every file of reports begins with; the number of the start follows.
 const PREFIX: &str = "reports.";
@@ -19,7 +18,7 @@ pub(super) struct Reports {
     offset: u64,
     torn: Vec<u8>,
     /// What the latest start said last.
-    pub(super) end: Option<(Option<String>, Usage)>,
+    pub(super) end: Option<Returned>,
 }
 
 impl Reports {
@@ -43,12 +42,8 @@ impl Reports {
         let rest = self.torn.split_off(whole);
         let lines = std::mem::replace(&mut self.torn, rest);
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice(line) {
-                Ok(Message::Report(report)) => hear(Heard::Report(report)),
-                Ok(Message::Notice(message)) => hear(Heard::Notice(message)),
-                Ok(Message::Begun { node, device }) => hear(Heard::Begun { node, device }),
-                Ok(Message::End { error, usage }) => self.end = Some((error, usage)),
-                Err(error) => tracing::debug!("a message of a job is not understood: {error}"),
+            if let Some(end) = hear_line(line, hear) {
+                self.end = Some(end);
             }
         }
         Ok(())

@@ -13,6 +13,8 @@ mod verify;
 
 use crate::kind::Kind;
 
+pub use command::program_file;
+
 /// Every kind of stage, in the order in which a pipeline usually has them.
 pub const KINDS: &[Kind] = &[
     Kind::of::<synthesize::Synthesize>(),

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::kind::{Arity, Complaint, Input, Read, Source, Stage};
 
 use placeholder::{Placeholder, Template};
+pub use process::program_file;
 
 /// Runs any program as a step.
 ///

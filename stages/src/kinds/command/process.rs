@@ -69,7 +69,9 @@ pub(super) fn run(
             .process_group(0)
             .spawn()
     };
-    let mut child = match found(program, environment) {
+    let search = environment.get(OsStr::new("PATH"));
+    let file = search.and_then(|search| program_file(program, search));
+    let mut child = match file {
         // A script that does not name its interpreter is the shell's, which only a search finds.
         Some(file) => start(file.as_os_str()).or_else(|error| match error.raw_os_error() {
             Some(code) if code == Errno::ENOEXEC as i32 => start(program),
@@ -92,15 +94,15 @@ pub(super) fn run(
     })
 }
 
-/// Returns the file of a program that is named without its place, by the program's own `PATH`.
+/// Returns the file of a program that is named without its place, found in the directories of `search`.
 ///
 /// The system searches, too, but then a copy of this process has to, with all its memory mapped once more; the
 /// start of a program whose file is named needs none.
-fn found(program: &OsStr, environment: &BTreeMap<OsString, OsString>) -> Option<PathBuf> {
+#[must_use]
+pub fn program_file(program: &OsStr, search: &OsStr) -> Option<PathBuf> {
     if Path::new(program).components().count() != 1 || program.as_bytes().contains(&b'/') {
         return None;
     }
-    let search = environment.get(OsStr::new("PATH"))?;
     // An empty entry stands for the working directory.
     let place = |directory: PathBuf| Path::new(".").join(directory).join(program);
     let mut files = std::env::split_paths(search).map(place);
