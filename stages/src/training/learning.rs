@@ -52,3 +52,79 @@ fn count_right(logits: &Tensor, labels: &[u32]) -> candle_core::Result<u64> {
     let guesses = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
     Ok(guesses.iter().zip(labels).filter(|(guess, label)| guess == label).count() as u64)
 }
+
+#[cfg(all(test, not(feature = "cuda")))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use candle_core::{DType, Device, Tensor};
+
+    use super::learn;
+    use crate::loss::AnyLoss;
+    use crate::model::AnyModel;
+    use crate::ops::{Tape, emulating, numbers};
+    use crate::rng::Random;
+    use crate::training::network::Network;
+
+    #[derive(serde::Deserialize)]
+    struct Table {
+        model: AnyModel,
+        loss: AnyLoss,
+    }
+
+    /// Named numbers.
+    type Numbers = BTreeMap<String, Vec<f32>>;
+
+    /// Returns the loss, every gradient, and the running statistics after one batch, with its pixels moved by
+    /// this much of them, at random.
+    fn lesson(settings: &str, moved: f64) -> Numbers {
+        let (device, batch, side, classes) = (Device::Cpu, 12, 64, 5);
+        let Table { model, loss } = toml::from_str(settings).unwrap();
+        let network = Network::new(0, &device, DType::F32, &model, &loss, classes, None).unwrap();
+        let mut random = Random::new(0, "images", &[]);
+        let mut pixel = || random.normal() * (1.0 + moved * random.normal());
+        let pixels: Vec<f32> = (0..batch * side * side * 3).map(|_| pixel() as f32).collect();
+        let images = Tensor::from_vec(pixels, (batch, side, side, 3), &device).unwrap();
+        let labels: Vec<u32> = (0..batch).map(|image| (image % classes) as u32).collect();
+        let parameters = network.weights.trainable();
+        let mut tape = Tape::training();
+        let lesson =
+            learn(&network, &parameters, &mut tape, &images, &labels, &mut random).unwrap();
+        let flat = |tensor: &Tensor| numbers(tensor).unwrap();
+        let kept = network.weights.tensors().into_iter().map(|(name, kept)| (name, flat(&kept)));
+        let gradients = lesson.gradients.iter();
+        let gradients = gradients.map(|(name, one)| (format!("gradient by {name}"), flat(one)));
+        kept.chain(gradients).chain([("loss".to_owned(), vec![lesson.loss as f32])]).collect()
+    }
+
+    fn length(numbers: impl Iterator<Item = f32>) -> f64 {
+        numbers.map(|number| f64::from(number).powi(2)).sum::<f64>().sqrt()
+    }
+
+    /// Every gradient of whole networks is on an emulated GPU what it is on the CPU, but for what rounding
+    /// makes of it: a network at its start can turn a millionth of its pixels into a tenth of a gradient.
+    #[test]
+    fn networks_learn_the_same_on_the_emulated_gpu() {
+        for settings in [
+            "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}",
+            "model.iresnet = { depth = 18, size = 64, width = 16 }\nloss.arcface = {}",
+            "model.mobilenet-v2 = {}\nloss.cross-entropy = { smoothing = 0.1 }",
+            "model.convnext = {}\nloss.cross-entropy = {}",
+        ] {
+            let expected = lesson(settings, 0.0);
+            let moved = [1, 2].map(|times| lesson(settings, f64::from(times) * 1e-6));
+            let found = emulating(|| lesson(settings, 0.0));
+            assert!(found.keys().eq(expected.keys()), "{settings}");
+            for (name, expected) in &expected {
+                let apart = |others: &Numbers| {
+                    length(expected.iter().zip(&others[name]).map(|(one, other)| one - other))
+                };
+                let rounding = moved.iter().map(&apart).fold(0.0, f64::max);
+                let size = length(expected.iter().copied());
+                let allowed = 3.0 * rounding + 1e-4 * size.max(1e-3);
+                let apart = apart(&found);
+                assert!(apart <= allowed, "{settings} {name}: {apart} of {size}, {rounding}");
+            }
+        }
+    }
+}

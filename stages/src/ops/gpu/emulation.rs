@@ -32,6 +32,11 @@ pub(in crate::ops) fn apart<R>(work: impl FnOnce() -> R) -> R {
     with(false, work)
 }
 
+/// Returns whether tensors of the CPU are taken as a GPU's.
+pub(in crate::ops) fn emulated() -> bool {
+    EMULATING.get()
+}
+
 fn with<R>(emulated: bool, work: impl FnOnce() -> R) -> R {
     struct Before(bool);
     impl Drop for Before {
@@ -45,7 +50,7 @@ fn with<R>(emulated: bool, work: impl FnOnce() -> R) -> R {
 
 /// Returns whether our kernels compute with a tensor.
 pub(crate) fn takes(tensor: &Tensor) -> bool {
-    EMULATING.get() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+    emulated() && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
 /// Returns nothing: no GPU's memory is emulated.

@@ -20,7 +20,7 @@ pub(super) use self::depthwise::{Direction, forward as depthwise, gradient as de
 #[cfg(feature = "cuda")]
 pub(crate) use self::driver::{free_bytes, takes};
 #[cfg(all(test, not(feature = "cuda")))]
-pub(super) use self::emulation::apart;
+pub(super) use self::emulation::{apart, emulated};
 #[cfg(not(feature = "cuda"))]
 #[cfg(test)]
 pub(crate) use self::emulation::{emulating, free_bytes, takes};

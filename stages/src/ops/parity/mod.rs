@@ -101,7 +101,7 @@ impl Parity {
             Ok((*name, tensor.to_dtype(self.dtype)?.to_dtype(DType::F32)?))
         };
         let tensors: Vec<_> = tensors.iter().map(rounded).collect::<Result<_>>()?;
-        let expected = run(operator, &tensors, &Device::Cpu, None)?;
+        let expected = apart(|| run(operator, &tensors, &Device::Cpu, None))?;
         let found = run(operator, &tensors, &self.device, Some(self.dtype))?;
         let again = run(operator, &tensors, &self.device, Some(self.dtype))?;
         ensure!(expected.len() > tensors.len(), "only {} gradients came back", expected.len() - 1);
