@@ -23,11 +23,16 @@ ROUNDS, WARM_UP = 20, 5
 TRAININGS = {  # network: batch, side, steps
     "small-resnet": (16, 32, 20),
     "small-iresnet": (16, 32, 20),
-    "small-mobilenet": (8, 32, 10),
+    "small-mobilenet": (16, 64, 10),
     "small-convnext": (8, 32, 10),
 }
-# How far losses may part from the CPU's, as a share of them, and first embeddings from theirs.
-APART = {"f32": (0.02, 1e-3), "bf16": (0.15, 5e-2)}
+# How far losses may part from the CPU's, as a share of them, beside what rounding makes of them, and first
+# embeddings from theirs.
+APART = {"f32": (0.02, 1e-3), "bf16": (0.05, 5e-2)}
+# What rounding makes of losses is how far the CPU's part when every pixel moves by such a share of it: a network
+# with batch norm over few values can turn a millionth into percents within some steps.
+MOVED = {"f32": (1e-6, 2e-6), "bf16": (4e-3, 8e-3)}
+ROUNDING = 3
 LONG = ("small-iresnet", 64, 32, 400)
 
 
@@ -130,15 +135,20 @@ def progress(one):
         print(f"wrong   {name}: {answer['answer']}", file=sys.stderr)
 
 
-def compare(ours, again, theirs, precision):
+def compare(ours, again, theirs, moved, precision):
     """Returns how far a training on a device is from the CPU's, and what is wrong with it."""
-    for answer in (ours, again, theirs):
+    for answer in (ours, again, theirs, *moved):
         if "failure" in answer:
             return {"wrong": answer["failure"]}
     ours, again, theirs = ours["answer"], again["answer"], theirs["answer"]
     losses, embeddings = APART[precision]
-    pairs = list(zip(ours["losses"], theirs["losses"]))
-    by_loss = max(abs(a - b) / abs(b) if ours["finite"] else float("inf") for a, b in pairs)
+    curves = [answer["answer"]["losses"] for answer in moved]
+    by_loss = by_rounding = excess = 0.0
+    for step, (a, b) in enumerate(zip(ours["losses"], theirs["losses"])):
+        # What has parted once stays parted, also where the curves cross.
+        by_rounding = max(by_rounding, *(abs(curve[step] - b) / abs(b) for curve in curves))
+        apart = abs(a - b) / abs(b) if ours["finite"] else float("inf")
+        by_loss, excess = max(by_loss, apart), max(excess, apart - losses - ROUNDING * by_rounding)
     length = sum(number**2 for number in theirs["embeddings"]) ** 0.5
     by_embedding = float("inf")  # also where one is no number, which JSON gives as nothing
     if None not in ours["embeddings"]:
@@ -147,13 +157,19 @@ def compare(ours, again, theirs, precision):
     wrong = []
     if not ours["finite"]:
         wrong.append("a loss is not finite")
-    if by_loss > losses:
-        wrong.append(f"losses differ by {by_loss:.3g}, and {losses} is allowed")
+    if excess > 0:
+        allowed = f"{losses} and {ROUNDING} times the {by_rounding:.3g} of rounding are allowed"
+        wrong.append(f"losses differ by {by_loss:.3g}, and {allowed}")
     if not by_embedding <= embeddings:
         wrong.append(f"first embeddings differ by {by_embedding:.3g}, and {embeddings} is allowed")
     if ours["checksum"] != again["checksum"]:
         wrong.append("a second run gave other weights")
-    return {"losses": by_loss, "embeddings": by_embedding, "wrong": "; ".join(wrong)}
+    return {
+        "losses": by_loss,
+        "rounding": by_rounding,
+        "embeddings": by_embedding,
+        "wrong": "; ".join(wrong),
+    }
 
 
 def check_trainings(pipe, other, clock, precision):
@@ -163,7 +179,8 @@ def check_trainings(pipe, other, clock, precision):
             continue
         request = f"curve {name} {batch} {side} {steps}"
         ours, again, theirs = pipe.ask(request, 120), pipe.ask(request, 120), other.ask(request, 300)
-        found.append((name, compare(ours, again, theirs, precision)))
+        moved = [other.ask(f"{request} {share}", 300) for share in MOVED[precision]]
+        found.append((name, compare(ours, again, theirs, moved, precision)))
     return found
 
 

@@ -64,7 +64,9 @@ impl Works {
             Some("check") => self.check(number(1)?),
             Some("curve") => {
                 let (batch, side, steps) = (number(2)?, number(3)?, number(4)?);
-                self.curve(words[1], batch, side, steps)
+                let moved = words.get(5).map_or(Ok(0.0), |word| word.parse());
+                let moved = moved.with_context(|| format!("`{line}` ends with no number"))?;
+                self.curve(words[1], batch, side, steps, moved)
             }
             Some("step") => {
                 let place = self.place.clone();
@@ -104,9 +106,18 @@ impl Works {
         }))
     }
 
-    /// Trains a fresh network and returns what a comparison needs: first embeddings, losses, weights.
-    fn curve(&self, name: &str, batch: usize, side: usize, steps: usize) -> anyhow::Result<Value> {
-        let mut training = Training::new(&settings(name)?, CLASSES, batch, side, &self.place)?;
+    /// Trains a fresh network, on pixels moved by a share of them, and returns what a comparison needs: first
+    /// embeddings, losses, weights.
+    fn curve(
+        &self,
+        name: &str,
+        batch: usize,
+        side: usize,
+        steps: usize,
+        moved: f64,
+    ) -> anyhow::Result<Value> {
+        let training = Training::new(&settings(name)?, CLASSES, batch, side, &self.place)?;
+        let mut training = training.moved(moved)?;
         let embeddings = training.embeddings()?;
         let losses = (0..steps).map(|_| training.step()).collect::<anyhow::Result<Vec<f64>>>()?;
         let finite = losses.iter().all(|loss| loss.is_finite());

@@ -45,11 +45,12 @@ def trainings(precision, found):
     yield f"### Short trainings beside the CPU, {precision}\n"
     rows = []
     for name, one in found:
-        figures = ["", ""]
+        figures = ["", "", ""]
         if "losses" in one:
-            figures = [f"{one['losses']:.1e}", f"{one['embeddings']:.1e}"]
+            figures = [f"{one[what]:.1e}" for what in ("losses", "rounding", "embeddings")]
         rows.append([name, one["wrong"] or "right", *figures])
-    yield table(["network", "verdict", "losses differ by", "first embeddings by"], rows)
+    head = ["network", "verdict", "losses differ by", "the CPU's by rounding", "first embeddings by"]
+    yield table(head, rows)
 
 
 def benchmark(results, batch, side):

@@ -59,9 +59,9 @@ def report(arguments, tools, absent, times, cases):
         yield (
             f"Wall time, then processor time of the runner and its children; medians of "
             f"{arguments.rounds} runs, those of all runners taking turns; in parentheses the processor "
-            f"time as a multiple of pipe's. A run over {arguments.limit:.0f} s is ended. ninja and make are "
-            f"told every file by name when their file is written, which is not counted; the others walk "
-            f"the directory.\n"
+            f"time as a multiple of pipe's. A run over {arguments.limit:.0f} s is ended. ninja, n2 "
+            f"and make are told every file by name when their file is written, which is not counted; the "
+            f"others walk the directory. Xvc always runs a step that reads nothing.\n"
         )
         rows = [
             [name] + [cell(told[name], told.get("pipe")) for told in times.values()] for name in names

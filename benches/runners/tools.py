@@ -111,6 +111,16 @@ class Ninja(Tool):
         return [self.path(), "-n"]
 
 
+class N2(Ninja):
+    program = "n2"
+
+    def command(self):
+        return [self.path()]
+
+    def plan(self):
+        return None
+
+
 class Make(Tool):
     program = "make"
 
@@ -223,11 +233,63 @@ class Dvc(Tool):
         return [self.path(), "repro", "--dry"]
 
 
+class Xvc(Tool):
+    program = "xvc"
+
+    def prepare(self, root):
+        subprocess.run([self.path(), "init", "--no-git"], cwd=root, check=True, capture_output=True)
+
+    def write(self, root, steps):
+        os.makedirs(os.path.join(root, "out"), exist_ok=True)
+        known = self.commands(root)
+        if known:
+            # An import would begin anew: nothing would be known of what was made.
+            for step in steps:
+                command = self.shell(step, steps)
+                if command != known[step.name]:
+                    self.pipeline(root, "step", "update", "-s", step.name, "--command", command)
+            return
+        described = [
+            {
+                "name": step.name,
+                "command": self.shell(step, steps),
+                "invalidate": "ByDependencies",
+                "dependencies": [self.dependency(root, path) for path in step.reads]
+                + [self.dependency(root, self.output(need)) for need in step.needs],
+                "outputs": [{"File": {"path": self.output(step.name)}}],
+            }
+            for step in steps
+        ]
+        file = os.path.join(root, "xvc.json")
+        with open(file, "w") as out:
+            json.dump({"name": "default", "version": 1, "workdir": "", "steps": described}, out)
+        self.pipeline(root, "import", "--file", file, "--overwrite")
+
+    def pipeline(self, root, *words):
+        command = [self.path(), "pipeline", *words]
+        return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+    def commands(self, root):
+        described = json.loads(self.pipeline(root, "export", "--format", "json"))
+        return {step["name"]: step["command"] for step in described["steps"]}
+
+    def dependency(self, root, path):
+        if os.path.isdir(os.path.join(root, path)):
+            digests = {"content_digest": None, "xvc_metadata_digest": None, "xvc_paths_digest": None}
+            return {"Glob": {"glob": f"{path}/**/*", **digests}}
+        return {"File": {"path": path, "content_digest": None, "xvc_metadata": None}}
+
+    def command(self):
+        return [self.path(), "pipeline", "run"]
+
+
 TOOLS = {
     "pipe": Pipe(),
     "ninja": Ninja(),
+    "n2": N2(),
     "make": Make(),
     "doit": Doit(),
     "snakemake": Snakemake(),
     "DVC": Dvc(),
+    "Xvc": Xvc(),
 }

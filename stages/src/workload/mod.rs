@@ -117,6 +117,20 @@ impl Training {
         Ok(Self { network, parameters, optimizer, images, labels })
     }
 
+    /// Moves every pixel by about this share of it, at random: what comes of it is what rounding can do.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn moved(self, share: f64) -> anyhow::Result<Self> {
+        let mut random = Random::new(0, "moved", &[]);
+        let factors: Vec<f32> =
+            (0..self.images.elem_count()).map(|_| (1.0 + share * random.normal()) as f32).collect();
+        let factors = Tensor::from_vec(factors, self.images.shape(), self.images.device())?;
+        let images = (&self.images * factors)?;
+        Ok(Self { images, ..self })
+    }
+
     /// Takes one step and returns the loss before it.
     ///
     /// # Errors
@@ -266,6 +280,10 @@ mod tests {
         let profile = training.measured_step(|| 1).unwrap();
         let products: u64 = profile.values().map(|share| share.products).sum();
         assert!(profile.contains_key("batch norm") && products > 0, "{profile:?}");
+        let fresh = || Training::new(settings, 3, 4, 16, &Place::cpu()).unwrap();
+        let moved = |share| fresh().moved(share).unwrap().step().unwrap();
+        assert_eq!(moved(0.0), first);
+        assert!((moved(1e-3) - first).abs() < 0.1 && moved(1e-3) != first);
         training.infer().unwrap();
         let weights = training.checksum().unwrap();
         assert_eq!(training.embeddings().unwrap().len(), 4 * 64);
