@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long to wait for another step after one has joined.
 const QUIET: Duration = Duration::from_millis(300);
 /// How long an array may gather steps.
 const LONGEST: Duration = Duration::from_secs(5);
-/// How many tasks an array may have; Slurm's own limit is 1001 unless it is told otherwise.
+/// How many tasks an array may have where the cluster does not allow fewer.
 const MOST_TASKS: usize = 500;
 
 /// What a task of an array runs with that is its own.
@@ -30,6 +30,8 @@ pub(super) struct Task {
 #[derive(Default)]
 pub(crate) struct Arrays {
     open: Mutex<BTreeMap<String, Arc<Array>>>,
+    /// How many tasks an array may have, once it was asked.
+    most: OnceLock<usize>,
 }
 
 /// What became of a submission: the number of the job, or nothing when the run was stopped.
@@ -37,6 +39,7 @@ type Submitted = Result<Option<String>, (io::ErrorKind, String)>;
 
 struct Array {
     name: String,
+    most: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -64,8 +67,16 @@ pub(super) struct Seat {
 }
 
 impl Arrays {
-    /// Joins the open array of `family`, or opens one, whose name is then `name`.
-    pub(super) fn join(&self, family: &str, name: impl FnOnce() -> String) -> Seat {
+    /// Joins the open array of `family`, or opens one, whose name is then `name`; `allowed` says how many
+    /// tasks the cluster lets an array have, if that is known.
+    pub(super) fn join(
+        &self,
+        family: &str,
+        name: impl FnOnce() -> String,
+        allowed: impl FnOnce() -> Option<usize>,
+    ) -> Seat {
+        let most = || allowed().map_or(MOST_TASKS, |most| most.clamp(1, MOST_TASKS));
+        let most = *self.most.get_or_init(most);
         let mut open = lock(&self.open);
         if let Some(array) = open.get(family)
             && let Some(index) = array.sit()
@@ -81,7 +92,8 @@ impl Arrays {
             led: false,
             submitted: None,
         };
-        let array = Array { name: name(), state: Mutex::new(state), changed: Condvar::new() };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        let array = Array { name: name(), most, state, changed };
         let array = Arc::new(array);
         open.insert(family.to_owned(), Arc::clone(&array));
         Seat { array, index: 0 }
@@ -92,7 +104,7 @@ impl Array {
     fn sit(&self) -> Option<u32> {
         let mut state = lock(&self.state);
         let index = state.seats.len();
-        if state.closed || index >= MOST_TASKS {
+        if state.closed || index >= self.most {
             return None;
         }
         state.seats.push(Seated::Preparing);
@@ -106,7 +118,7 @@ impl Array {
     fn close(&self) -> Vec<Task> {
         let mut state = lock(&self.state);
         loop {
-            let full = state.seats.len() >= MOST_TASKS;
+            let full = state.seats.len() >= self.most;
             let ends = (state.joined + QUIET).min(state.opened + LONGEST);
             let left = ends.saturating_duration_since(Instant::now());
             state.closed |= full || left.is_zero();
@@ -232,7 +244,8 @@ mod tests {
     #[test]
     fn steps_that_come_together_are_submitted_once_and_each_gets_its_own_number() {
         let (arrays, calls) = (Arrays::default(), AtomicUsize::new(0));
-        let mut seats: Vec<_> = (0..5).map(|_| arrays.join("net", || "pipe-net".into())).collect();
+        let join = |name: &str| arrays.join("net", || name.to_owned(), || None);
+        let mut seats: Vec<_> = (0..5).map(|_| join("pipe-net")).collect();
         // One that could not write its description.
         drop(seats.remove(2));
         let submit = |tasks: &[Task]| {
@@ -252,16 +265,30 @@ mod tests {
         assert_eq!(ids, ["17_0", "17_1", "17_3", "17_4"]);
         assert_eq!(calls.into_inner(), 1);
         // Whoever comes later opens another.
-        let late = arrays.join("net", || "pipe-late".into());
+        let late = join("pipe-late");
         assert_eq!((late.name(), late.index()), ("pipe-late", 0));
         let id = late.submit(Path::new("d"), Path::new("l"), |_| Ok(Some("18".to_owned())));
         assert_eq!(id.unwrap().unwrap(), "18");
     }
 
     #[test]
+    fn no_array_is_larger_than_the_cluster_allows() {
+        for (allowed, expected) in
+            [(Some(2), [0, 1, 0, 1, 0]), (Some(0), [0; 5]), (None, [0, 1, 2, 3, 4])]
+        {
+            let arrays = Arrays::default();
+            // All stay at once: who leaves makes no room.
+            let seats: Vec<_> =
+                (0..5).map(|_| arrays.join("net", || "pipe-net".into(), || allowed)).collect();
+            assert_eq!(seats.iter().map(Seat::index).collect::<Vec<_>>(), expected, "{allowed:?}");
+        }
+    }
+
+    #[test]
     fn what_goes_wrong_is_told_to_all() {
         let arrays = Arrays::default();
-        let seats: Vec<_> = (0..2).map(|_| arrays.join("net", || "pipe-net".into())).collect();
+        let join = |_| arrays.join("net", || "pipe-net".into(), || None);
+        let seats: Vec<_> = (0..2).map(join).collect();
         let submit = |_: &[Task]| Err(io::Error::other("no such partition"));
         std::thread::scope(|scope| {
             for seat in seats {

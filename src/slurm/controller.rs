@@ -91,6 +91,20 @@ fn parse(text: &str) -> Jobs {
     lines.collect()
 }
 
+/// Returns how many tasks a job array may have, if Slurm says so.
+pub(super) fn largest_array() -> Option<usize> {
+    let told = call("scontrol", &["show", "config"], "");
+    told.inspect_err(|error| tracing::debug!("the largest array is not known: {error}"))
+        .ok()
+        .and_then(|told| array_size(&told))
+}
+
+fn array_size(told: &str) -> Option<usize> {
+    let setting = told.lines().filter_map(|line| line.split_once('='));
+    let mut sizes = setting.filter(|(name, _)| name.trim() == "MaxArraySize");
+    sizes.next().and_then(|(_, size)| size.trim().parse().ok())
+}
+
 /// Submits a script and returns the number of the job.
 pub(super) fn submit(options: &[String], script: &str) -> io::Result<String> {
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -221,6 +235,14 @@ mod tests {
         assert_eq!(jobs["12"], State { name: "RUNNING".to_owned(), reason: String::new() });
         assert_eq!(jobs["13_2"].reason, "Resources");
         assert_eq!(jobs["14"].reason, "a|b");
+    }
+
+    #[test]
+    fn the_largest_array_is_read() {
+        let told = "Configuration data:\nMaxArraySize            = 1001\nMaxDBDMsgs = 20008\n";
+        assert_eq!(array_size(told), Some(1001));
+        assert_eq!(array_size("MaxArraySize = (null)\n"), None);
+        assert_eq!(array_size("OtherMaxArraySize = 3\n"), None);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Workers {
     ) -> io::Result<End> {
         let seat = submission.family().map(|family| {
             let table = submission.step.split('@').next().unwrap_or_default();
-            self.controller.arrays.join(&family, || name(table))
+            self.controller.arrays.join(&family, || name(table), controller::largest_array)
         });
         let name = seat.as_ref().map_or_else(|| name(submission.step), |s| s.name().to_owned());
         let directory = submission.records.join(&name);
