@@ -1,5 +1,6 @@
 """Images without a network: a loader alone, and decoding and resizing, in images per second."""
 
+import io
 import shutil
 import statistics
 import subprocess
@@ -53,7 +54,7 @@ def loader(pipe, _, threads):
     return {name: IMAGES / statistics.median(times) for name, times in taken.items()}
 
 
-def photographs(folder, files):
+def photographs(folder, files, people=20):
     """Writes JPEGs of 224x224: soft shapes under a little noise, as photographs are."""
     generator = torch.Generator().manual_seed(1)
     for number in range(files):
@@ -61,9 +62,25 @@ def photographs(folder, files):
         image = torch.nn.functional.interpolate(soft, (224, 224), mode="bicubic")[0]
         image = image + 0.03 * torch.randn(3, 224, 224, generator=generator)
         pixels = (image.clamp(0, 1) * 255).byte().permute(1, 2, 0).contiguous().numpy()
-        person = folder / f"n{number % 20:06}"
+        person = folder / f"n{number % people:06}"
         person.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(person / f"{number:04}.jpg", quality=90)
+
+
+def decode(pipe, *_):
+    """Decodes JPEGs that are in memory, on one thread."""
+    taken = {"pipe": [], "torch": []}
+    with tempfile.TemporaryDirectory() as root:
+        photographs(Path(root), IMAGES, people=1)
+        folder = next(Path(root).iterdir())
+        files = [file.read_bytes() for file in folder.iterdir()]
+        for _ in range(ROUNDS):
+            taken["pipe"].append(pipe.run(f"decode {folder}")["wall"])
+            start = time.perf_counter()
+            for file in files:
+                Image.open(io.BytesIO(file)).convert("RGB").load()
+            taken["torch"].append(time.perf_counter() - start)
+    return {name: IMAGES / statistics.median(times) for name, times in taken.items()}
 
 
 def preprocess(files):
@@ -93,6 +110,7 @@ def preprocess(files):
 
 RATES = {
     "loader alone (random crop, mirror, normalize)": loader,
+    "decoding alone, JPEGs of 224, 1 thread": decode,
     f"preprocess, 600 JPEGs of 224 to 112, {WORKERS} workers": preprocess(600),
     f"preprocess, 3000 JPEGs of 224 to 112, {WORKERS} workers": preprocess(3000),
 }

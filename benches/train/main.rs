@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{BufRead as _, Write as _};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::json;
 use stages::Profile;
-use stages::workload::{Counting, Loading, Matching, Place, Roof, Thresholds, Training};
+use stages::workload::{Counting, Decoding, Loading, Matching, Place, Roof, Thresholds, Training};
 
 const CLASSES: usize = 100;
 const SIDE: usize = 112;
@@ -122,6 +123,10 @@ impl Works {
                 let make = || Loading::new(AUGMENT, IMAGES, SIDE, workers);
                 let loading = kept(&mut self.loading, make)?;
                 timed(|| loading.run(BATCH))
+            }
+            "decode" => {
+                let decoding = Decoding::new(Path::new(name))?;
+                timed(|| decoding.run().map(drop))
             }
             "match" => {
                 let [known, unknown, dimension] = MATCHING;

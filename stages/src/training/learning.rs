@@ -53,7 +53,8 @@ fn count_right(logits: &Tensor, labels: &[u32]) -> candle_core::Result<u64> {
     Ok(guesses.iter().zip(labels).filter(|(guess, label)| guess == label).count() as u64)
 }
 
-#[cfg(all(test, not(feature = "cuda")))]
+#[cfg(test)]
+#[cfg(not(feature = "cuda"))]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -1,6 +1,10 @@
-//! The loops below matching, thresholds and statistics, on made-up data and without files.
+//! The loops below matching, thresholds, statistics and decoding, without a pipeline.
 
-use crate::data::{EmbeddingFacts, EmbeddingRow, Embeddings, Sums};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::data::{EmbeddingFacts, EmbeddingRow, Embeddings, Sums, decode};
 use crate::metric::open_set::{Faces, Gallery, Similarity};
 use crate::metric::threshold_search::{Outcome, Probe, best, sort};
 use crate::ops::{SquareProduct, multiply_adds};
@@ -104,6 +108,31 @@ impl Counting {
     }
 }
 
+/// Image files in memory, to decode one after the other on one thread.
+pub struct Decoding(Vec<Vec<u8>>);
+
+impl Decoding {
+    /// Reads all files of a folder.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        let read = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read(entry?.path());
+        let files = std::fs::read_dir(folder).and_then(|entries| entries.map(read).collect());
+        Ok(Self(files.with_context(|| format!("cannot read {}", folder.display()))?))
+    }
+
+    /// Decodes them and returns how many bytes the pixels were.
+    ///
+    /// # Errors
+    ///
+    /// When one is no image.
+    pub fn run(&self) -> anyhow::Result<usize> {
+        self.0.iter().map(|bytes| Ok(decode(bytes)?.as_raw().len())).sum()
+    }
+}
+
 /// What other figures are compared with.
 pub struct Roof(SquareProduct);
 
@@ -132,10 +161,16 @@ impl Roof {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counting, Matching, Roof, Thresholds};
+    use super::{Counting, Decoding, Matching, Roof, Thresholds};
 
     #[test]
     fn each_does_its_work() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            std::fs::write(folder.path().join(name), b"P6 2 1 255\n123456").unwrap();
+        }
+        assert_eq!(Decoding::new(folder.path()).unwrap().run().unwrap(), 12);
+        assert!(Decoding::new(&folder.path().join("c")).is_err());
         let matching = Matching::new(50, 8, 4).unwrap();
         let mean = matching.run().unwrap();
         assert!((0.5..1.0).contains(&mean), "{mean}");

@@ -26,7 +26,7 @@ use crate::training::loader::Loader;
 use crate::training::network::Network;
 use crate::weights::Parameter;
 
-pub use bare::{Counting, Matching, Roof, Thresholds};
+pub use bare::{Counting, Decoding, Matching, Roof, Thresholds};
 
 /// What a network is made of, as in the table of a stage of kind `train`.
 #[derive(Deserialize)]
