@@ -212,6 +212,7 @@ impl Store {
         for (digest, directory) in written {
             durable.objects.insert(digest);
             durable.directories.insert(directory);
+            durable.store = true;
         }
         Ok(())
     }
@@ -235,6 +236,9 @@ impl Store {
             }
             unknown.push((digest, directory.clone()));
             paths.extend([directory, object]);
+        }
+        if !durable.store && !unknown.is_empty() {
+            paths.extend(self.above.iter().cloned());
         }
         (paths, unknown)
     }

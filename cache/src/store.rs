@@ -31,6 +31,8 @@ const DIRECTORIES: [&str; 8] =
 pub struct Store {
     root: PathBuf,
     version: PathBuf,
+    /// The directories that hold the names of the store and of its directories.
+    pub(crate) above: Vec<PathBuf>,
     pub(crate) in_use: InUse,
     identity: (u64, u64),
     session: Mutex<Option<Arc<Session>>>,
@@ -52,6 +54,8 @@ pub(crate) struct Durable {
     pub(crate) objects: HashSet<Digest>,
     /// The directories of objects whose names are there.
     pub(crate) directories: HashSet<PathBuf>,
+    /// Whether the name of the store is there, and those of its directories.
+    pub(crate) store: bool,
 }
 
 /// What [`Store::lookup`] found.
@@ -93,6 +97,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).at("find", root)?;
         let version = root.join("v1");
+        let above = named_in(&root, &version);
         if !version.is_dir() {
             fs::create_dir_all(&version).at("make the directory", &version)?;
             // Results are made from what is in version control; they do not belong there.
@@ -118,6 +123,7 @@ impl Store {
         let store = Self {
             root,
             version,
+            above,
             in_use,
             identity,
             session,
@@ -332,4 +338,21 @@ impl Store {
     pub(crate) fn tables(&self) -> PathBuf {
         self.version.join("tables")
     }
+}
+
+/// Returns the directories that hold names which a loss of power must not take from a store: itself, what it lies
+/// in, and all directories that are still to be made for it.
+fn named_in(root: &Path, version: &Path) -> Vec<PathBuf> {
+    let mut found = vec![version.to_owned(), root.to_owned()];
+    for directory in root.ancestors().skip(1) {
+        let is_there = directory.is_dir();
+        // Some may be passed through but not read; they are somebody else's, and long there.
+        if !is_there || File::open(directory).is_ok() {
+            found.push(directory.to_owned());
+        }
+        if is_there {
+            break;
+        }
+    }
+    found
 }

@@ -4,6 +4,7 @@
 
 mod calls;
 mod damage;
+mod power;
 mod shim;
 mod surroundings;
 mod together;

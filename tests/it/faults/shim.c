@@ -6,6 +6,8 @@
  * FAULT_AT     fail the call of this number, counted from 1 in each process; 0: all of them
  * FAULT_HITS   a file that gets a byte for each call that failed
  * FAULT_CLOCK  seconds that the clock is ahead
+ * FAULT_DISK   a file that gets a line for each thing that matters when the power fails: `sync TIME DEVICE INODE`,
+ *              `sync TIME 0 0` of a whole file system, and `name TIME PATH` of a name that was given
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -55,6 +57,43 @@ static int fails_fd(const char *call, int changes, int fd) {
     return fails(call, changes, path);
 }
 
+static long long now(void) {
+    struct timespec time;
+    syscall(SYS_clock_gettime, CLOCK_REALTIME, &time);
+    return time.tv_sec * 1000000000ll + time.tv_nsec;
+}
+
+static void note(const char *line, int length) {
+    const char *disk = getenv("FAULT_DISK");
+    long fd = disk ? syscall(SYS_openat, AT_FDCWD, disk, O_WRONLY | O_CREAT | O_APPEND, 0644) : -1;
+    if (fd < 0) return;
+    syscall(SYS_write, fd, line, length);
+    syscall(SYS_close, fd);
+}
+
+/* Passes a result on, and notes that a name is there. */
+static int named(int result, const char *path) {
+    const char *below = getenv("FAULT_BELOW");
+    int error = errno;
+    char line[4200];
+    if (result >= 0 && below && strstr(path, below) && getenv("FAULT_DISK"))
+        note(line, snprintf(line, sizeof line, "name %lld %s\n", now(), path));
+    errno = error;
+    return result;
+}
+
+/* Passes a result on, and notes that what was there at `begin` is on the disk. */
+static int synced(int result, int fd, int whole, long long begin) {
+    struct stat about = {0};
+    int error = errno;
+    char line[128];
+    if (result == 0 && getenv("FAULT_DISK") && (whole || fstat(fd, &about) == 0))
+        note(line, snprintf(line, sizeof line, "sync %lld %lld %lld\n", begin, (long long)about.st_dev,
+                            (long long)about.st_ino));
+    errno = error;
+    return result;
+}
+
 static int writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC); }
 
 #define OPEN(name)                                                                                 \
@@ -64,7 +103,8 @@ static int writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || flags &
         mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0;                  \
         va_end(rest);                                                                              \
         if (fails("open", writes(flags), path)) return -1;                                         \
-        return NEXT(name)(path, flags, mode);                                                      \
+        int fd = NEXT(name)(path, flags, mode);                                                    \
+        return flags & O_CREAT ? named(fd, path) : fd;                                             \
     }
 OPEN(open)
 OPEN(open64)
@@ -79,23 +119,28 @@ ssize_t write(int fd, const void *bytes, size_t count) {
 ssize_t read(int fd, void *bytes, size_t count) {
     return fails_fd("read", 0, fd) ? -1 : NEXT(read)(fd, bytes, count);
 }
-int fsync(int fd) { return fails_fd("sync", 0, fd) ? -1 : NEXT(fsync)(fd); }
-int fdatasync(int fd) { return fails_fd("sync", 0, fd) ? -1 : NEXT(fdatasync)(fd); }
-int syncfs(int fd) { return fails_fd("sync", 0, fd) ? -1 : NEXT(syncfs)(fd); }
+#define SYNC(name, whole)                                                                          \
+    int name(int fd) {                                                                             \
+        long long begin = now();                                                                   \
+        return fails_fd("sync", 0, fd) ? -1 : synced(NEXT(name)(fd), fd, whole, begin);            \
+    }
+SYNC(fsync, 0)
+SYNC(fdatasync, 0)
+SYNC(syncfs, 1)
 int rename(const char *from, const char *to) {
-    return fails("rename", 1, to) ? -1 : NEXT(rename)(from, to);
+    return fails("rename", 1, to) ? -1 : named(NEXT(rename)(from, to), to);
 }
 int link(const char *from, const char *to) {
-    return fails("link", 1, to) ? -1 : NEXT(link)(from, to);
+    return fails("link", 1, to) ? -1 : named(NEXT(link)(from, to), to);
 }
 int linkat(int a, const char *from, int b, const char *to, int flags) {
-    return fails("link", 1, to) ? -1 : NEXT(linkat)(a, from, b, to, flags);
+    return fails("link", 1, to) ? -1 : named(NEXT(linkat)(a, from, b, to, flags), to);
 }
 int symlink(const char *target, const char *path) {
-    return fails("symlink", 1, path) ? -1 : NEXT(symlink)(target, path);
+    return fails("symlink", 1, path) ? -1 : named(NEXT(symlink)(target, path), path);
 }
 int mkdir(const char *path, mode_t mode) {
-    return fails("mkdir", 1, path) ? -1 : NEXT(mkdir)(path, mode);
+    return fails("mkdir", 1, path) ? -1 : named(NEXT(mkdir)(path, mode), path);
 }
 int unlink(const char *path) { return fails("unlink", 1, path) ? -1 : NEXT(unlink)(path); }
 int rmdir(const char *path) { return fails("unlink", 1, path) ? -1 : NEXT(rmdir)(path); }

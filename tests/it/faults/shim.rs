@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use crate::project::Project;
 
 /// Compiles `shim.c`, once, with the compiler that Rust links with.
-fn shim() -> &'static PathBuf {
+pub(super) fn shim() -> &'static PathBuf {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/faults/shim.c");
