@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) inputs: BTreeMap<String, Vec<PathBuf>>,
     /// Where the results lie that its parameters mention.
     pub(crate) steps: BTreeMap<String, PathBuf>,
+    /// All these results by the step that made them.
+    pub(crate) needs: BTreeMap<String, Made>,
     pub(crate) device: DeviceChoice,
     pub(crate) threads: usize,
     /// Whether its program is held to what the step declares.
@@ -127,9 +130,11 @@ impl Attempt<'_> {
             Some(last) if !forced => to_take_over(self.around, self.id, &self.stale.basis, last)?,
             _ => None,
         };
+        let places = self.places();
         let Worked { usage, measures, place } = self.work(&pending, usable)?;
         (self.worked)();
         self.check_outside(&pending)?;
+        self.check_needs(&pending, &places)?;
         self.stale.basis.keep_listings(store)?;
         let why = self.why();
         let record = Record {
@@ -340,13 +345,7 @@ impl Attempt<'_> {
             if now.as_ref().is_ok_and(|now| now == before) {
                 continue;
             }
-            // What was saved may come from either content, and must not be taken up again.
-            match fs::remove_dir_all(pending.scratch()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot remove {}: {error}", pending.scratch().display());
-                }
-                _ => {}
-            }
+            forget_saved(pending);
             let message = match now {
                 Ok(now) => {
                     let name = first_change(path, &now.differences(before));
@@ -354,6 +353,39 @@ impl Attempt<'_> {
                 }
                 Err(error) => format!("{error} (it was there when the step started)"),
             };
+            let log = Some(pending.log_path().to_owned());
+            return Err(Ended::Failed(Failed { message, log, ..Failed::default() }));
+        }
+        Ok(())
+    }
+
+    /// Returns which directories the results are that the step reads.
+    fn places(&self) -> Vec<Option<Place>> {
+        self.needs.values().map(|made| place_of(&made.tree)).collect()
+    }
+
+    /// Makes sure that no step, neither this one nor one beside it, has written to the results that this one read.
+    fn check_needs(&self, pending: &Pending, before: &[Option<Place>]) -> Result<(), Ended> {
+        let store = self.around.store;
+        for ((name, made), place) in self.needs.iter().zip(before) {
+            let edited = store.edited(made)?;
+            // One that was laid out again was edited before.
+            if edited.is_none() && place_of(&made.tree) == *place {
+                continue;
+            }
+            forget_saved(pending);
+            // Whoever reads it next must not read this.
+            if let Some(manifest) = store.manifest(&made.key)? {
+                store.tree(&manifest)?;
+            }
+            let what = edited.filter(|path| path != ".").map_or_else(
+                || format!("the result of `{name}`, which it reads, was changed"),
+                |path| format!("`{path}` in the result of `{name}`, which it reads, was changed"),
+            );
+            let message = format!(
+                "{what} while the step ran, by its program or that of another step; a program may write to {{out}} and \
+                 {{scratch}} alone (`--sandbox strict` tells which one does not)"
+            );
             let log = Some(pending.log_path().to_owned());
             return Err(Ended::Failed(Failed { message, log, ..Failed::default() }));
         }
@@ -388,6 +420,25 @@ impl Attempt<'_> {
             "attempts": self.number,
             "pipe": env!("CARGO_PKG_VERSION"),
         })
+    }
+}
+
+/// Tells a directory from one that was put in its place, which may have its number: device, inode, and when it was
+/// changed.
+type Place = (u64, u64, i64, i64);
+
+fn place_of(directory: &Path) -> Option<Place> {
+    let about = fs::symlink_metadata(directory).ok()?;
+    Some((about.dev(), about.ino(), about.ctime(), about.ctime_nsec()))
+}
+
+/// Removes what was saved of content that changed: it must not be taken up again.
+fn forget_saved(pending: &Pending) {
+    match fs::remove_dir_all(pending.scratch()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("cannot remove {}: {error}", pending.scratch().display());
+        }
+        _ => {}
     }
 }
 

@@ -12,6 +12,11 @@ pub trait Observer {
 
     /// Comes many times a second while steps run, for what moves by itself.
     fn tick(&mut self) {}
+
+    /// Returns why not all of it could be passed on, if so.
+    fn broken(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Something that happened in a run.

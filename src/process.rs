@@ -41,7 +41,7 @@ pub(crate) enum End {
 }
 
 /// How long a worker that took too long may take to save what it can.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(11);
 
 /// A process that waits for a job, or does one.
 struct Worker {

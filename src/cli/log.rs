@@ -39,8 +39,7 @@ impl Log {
             (Some(bytes), _) => bytes,
             (None, Some(attempt)) => {
                 let message = format!(
-                    "there is no log of try {attempt} of step {name}: kept are those of tries that \
-                     were followed by another, until the step runs anew"
+                    "there is no log of try {attempt} of step {name}: kept are those of its last run"
                 );
                 return Err(Failure::Failed(anyhow::anyhow!(message)));
             }
@@ -49,12 +48,14 @@ impl Log {
                 return Err(Failure::Failed(anyhow::anyhow!(message)));
             }
         };
-        io::stdout().lock().write_all(&bytes)?;
+        let mut out = io::stdout().lock();
+        out.write_all(&bytes)?;
+        out.flush()?;
         Ok(SUCCESS)
     }
 }
 
-/// The log of a try that failed and was followed by another.
+/// The log of a try.
 fn of_try(
     opened: &Opened,
     step: &str,
@@ -72,6 +73,11 @@ fn of_try(
         }
     };
     let path = key.and_then(|key| store.log_of_try(&key, attempt));
+    let is_before = |key: Key| attempt == 1 || store.log_of_try(&key, attempt - 1).is_some();
+    if path.is_none() && key.is_some_and(is_before) {
+        // The last try has the log that is shown when none is asked for.
+        return current(opened, step, selected);
+    }
     let read = |path: std::path::PathBuf| {
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     };

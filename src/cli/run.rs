@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 
+use pipe::event::Observer;
 use pipe::executor::{self, Options, Unavailable};
-use pipe::history::{Begun, History, Journal};
+use pipe::history::{Begun, History, Journal, Outcome};
 use pipe::pools::{self, Machine};
 use pipe::remote::Remote;
 use pipe::sandbox::Mode;
@@ -146,24 +147,38 @@ impl Run {
         let command = super::runs::command_line();
         let begun = Begun { command, file: self.target.file.clone() };
         let mut journal = Journal::new(opened.store.root(), begun, &mut *observer);
-        let result = executor::run(&opened.plan, &opened.store, &options, &mut journal);
-        if let Err(error) = &result {
-            journal.refused(&error.to_string());
-        }
+        journal = journal.comparing(self.check);
+        let code = match executor::run(&opened.plan, &opened.store, &options, &mut journal) {
+            Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
+            Ok(summary) if summary.failed > 0 || summary.lost => Ok(FAILED),
+            Ok(_) if self.check => {
+                let code = self.repeat(global, opened, options);
+                journal.compared(
+                    match &code {
+                        Ok(SUCCESS) => Outcome::Succeeded,
+                        Ok(INTERRUPTED) => Outcome::Stopped,
+                        _ => Outcome::Failed,
+                    },
+                    None,
+                );
+                code
+            }
+            Ok(_) => Ok(SUCCESS),
+            Err(error) => {
+                journal.refused(&error.to_string());
+                match error {
+                    Unavailable::TooLarge(problems) => Err(problems.into()),
+                    Unavailable::Missing(_) => {
+                        complain(&error.to_string());
+                        Ok(USAGE)
+                    }
+                }
+            }
+        };
         if let Err(error) = History::tidy(&opened.store) {
             tracing::warn!("{error:#}");
         }
-        match result {
-            Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
-            Ok(summary) if summary.failed > 0 || summary.lost => Ok(FAILED),
-            Ok(_) if self.check => self.repeat(global, opened, options),
-            Ok(_) => Ok(SUCCESS),
-            Err(Unavailable::TooLarge(problems)) => Err(problems.into()),
-            Err(error @ Unavailable::Missing(_)) => {
-                complain(&error.to_string());
-                Ok(USAGE)
-            }
-        }
+        unless_broken(code?, &*observer)
     }
 
     /// Makes results again and compares them.
@@ -182,11 +197,12 @@ impl Run {
         let mut observer = report::observer(self.json, global, &self.target, Vec::new());
         let Opened { plan, store, .. } = opened;
         let (summary, others) = pipe::repeat::repeat(plan, store, options, &steps, &mut *observer)?;
-        Ok(match summary.interrupted {
+        let code = match summary.interrupted {
             true => INTERRUPTED,
             false if summary.failed > 0 || summary.lost || others > 0 => FAILED,
             false => SUCCESS,
-        })
+        };
+        unless_broken(code, &*observer)
     }
 
     fn forced(
@@ -241,6 +257,14 @@ impl Run {
                 None
             }
         })
+    }
+}
+
+/// Returns the code of a run, unless it succeeded and whoever reads its events cannot know.
+fn unless_broken(code: u8, observer: &dyn Observer) -> Result<u8, Failure> {
+    match observer.broken() {
+        Some(error) if code == SUCCESS => Err(Failure::Failed(anyhow::anyhow!("{error}"))),
+        _ => Ok(code),
     }
 }
 

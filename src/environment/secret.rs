@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::RwLock;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 /// What stands in the place of a secret.
 const MASK: &str = "***";
+
+/// Of how many bytes a secret is at least.
+const SHORTEST: usize = 4;
 
 /// The values to hide in this process, the longest first.
 static HIDDEN: RwLock<Vec<String>> = RwLock::new(Vec::new());
@@ -29,6 +32,13 @@ pub(crate) fn give(
         let value = value.with_context(|| {
             format!("the secret `{name}` is not set; set the environment variable for the run")
         })?;
+        // Hidden wherever it stands, a shorter one would take times, numbers and words apart.
+        ensure!(
+            value.len() >= SHORTEST,
+            "the secret `{name}` has {} bytes, and one of fewer than {SHORTEST} cannot be hidden; pass it on with \
+             `inherit` if it is none",
+            value.len()
+        );
         hide(&value);
         given.insert(name.clone(), value);
     }
@@ -64,7 +74,8 @@ fn literal(value: &str) -> String {
 /// Whether a command takes a word in braces for a placeholder, or a slip of one.
 fn is_placeholder(word: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let plain = word.strip_suffix(".*").filter(|name| name.starts_with("input.")).unwrap_or(word);
+    let ours = |name: &&str| name.starts_with("input.") || *name == "files";
+    let plain = word.strip_suffix(".*").filter(ours).unwrap_or(word);
     plain.starts_with(|c: char| c.is_ascii_lowercase()) && plain.chars().all(is_part)
 }
 

@@ -5,7 +5,7 @@ mod options;
 mod turns;
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,7 @@ use crate::slurm::{self, Order};
 /// How often the keyboard and the clock are looked at while steps run.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a step may take to save what it can after it was asked to stop.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(11);
 
 /// How many results may be looked for in a remote at once.
 const REMOTE_CHECKS: usize = 16;
@@ -274,14 +274,17 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
         self.begun[id.0] = Some(Instant::now());
         self.tries[id.0] += 1;
         let number = self.tries[id.0];
-        let made = |name: &String| {
+        let mut needs = BTreeMap::new();
+        let mut made = |name: &String| {
             let need = self.around.plan.find(name).expect("a plan has every step mentioned");
             let made = self.results.get(&need).expect("a step runs after those it needs");
+            needs.insert(name.clone(), Arc::clone(made));
             made.tree.clone()
         };
         let step = self.around.plan.step(id);
         let inputs = step.inputs.iter();
-        let inputs = inputs.map(|(input, steps)| (input.clone(), steps.iter().map(made).collect()));
+        let inputs =
+            inputs.map(|(input, steps)| (input.clone(), steps.iter().map(&mut made).collect()));
         let inputs = inputs.collect();
         let mentioned = step.reads.iter().filter_map(|read| Some(read.source.step()?.0.to_owned()));
         let steps = mentioned
@@ -302,6 +305,7 @@ impl<'scope, 'env> Executor<'scope, 'env, '_> {
                 number,
                 inputs,
                 steps,
+                needs,
                 device,
                 threads,
                 sandbox,

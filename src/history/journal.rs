@@ -74,6 +74,8 @@ pub struct Journal<'a> {
     /// The keys of steps that run.
     keys: HashMap<String, String>,
     stopping: bool,
+    /// Whether a comparison follows, with which alone the run ends.
+    compares: bool,
 }
 
 impl<'a> Journal<'a> {
@@ -87,7 +89,21 @@ impl<'a> Journal<'a> {
             file: None,
             keys: HashMap::new(),
             stopping: false,
+            compares: false,
         }
+    }
+
+    /// Says whether the results are made again and compared once they are there.
+    #[must_use]
+    pub fn comparing(self, compares: bool) -> Self {
+        Self { compares, ..self }
+    }
+
+    /// Writes down how the comparison ended.
+    pub fn compared(&mut self, outcome: Outcome, message: Option<String>) {
+        let seconds = self.begin.elapsed().as_secs_f64();
+        self.write(&Line::End { outcome, seconds, message }, true);
+        self.file = None;
     }
 
     /// Writes down that nothing could run.
@@ -190,6 +206,9 @@ impl<'a> Journal<'a> {
                     0 => Outcome::Succeeded,
                     _ => Outcome::Failed,
                 };
+                if self.compares && outcome == Outcome::Succeeded {
+                    return;
+                }
                 let line = Line::End { outcome, seconds: *seconds, message: None };
                 self.write(&line, true);
                 self.file = None;

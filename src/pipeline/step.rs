@@ -240,6 +240,11 @@ impl Reading<'_> {
         let places = parameters::places_of_reads(&own, &reads);
         needs.extend(parameters::check_sources(&own, &places, &places, steps, around, findings));
         parameters::complain(name, &own, stage.check(), findings);
+        if findings.count() == before {
+            let inputs = wired.inputs.iter();
+            let counts = inputs.map(|(input, steps)| (input.clone(), steps.len())).collect();
+            parameters::complain(name, &own, stage.check_wiring(&counts), findings);
+        }
         (findings.count() == before).then(|| Step {
             name: full.to_owned(),
             kind,

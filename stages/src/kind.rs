@@ -1,5 +1,6 @@
 //! The trait of a stage, and the row that makes one known to the engine.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, schema_for};
@@ -35,6 +36,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
 
     /// Returns what is wrong with the parameters beyond what their types say.
     fn check(&self) -> Vec<Complaint> {
+        Vec::new()
+    }
+
+    /// Returns what is wrong with the parameters where so many results are wired to each input.
+    fn check_wiring(&self, _wired: &BTreeMap<String, usize>) -> Vec<Complaint> {
         Vec::new()
     }
 
@@ -125,6 +131,8 @@ pub trait DynStage: Send + Sync {
     fn reads(&self) -> Vec<Read>;
     /// See [`Stage::check`].
     fn check(&self) -> Vec<Complaint>;
+    /// See [`Stage::check_wiring`].
+    fn check_wiring(&self, wired: &BTreeMap<String, usize>) -> Vec<Complaint>;
     /// See [`Stage::run`].
     ///
     /// # Errors
@@ -142,6 +150,9 @@ impl<S: Stage> DynStage for S {
     }
     fn check(&self) -> Vec<Complaint> {
         Stage::check(self)
+    }
+    fn check_wiring(&self, wired: &BTreeMap<String, usize>) -> Vec<Complaint> {
+        Stage::check_wiring(self, wired)
     }
     fn run(&self, cx: &Context) -> anyhow::Result<()> {
         Stage::run(self, cx)

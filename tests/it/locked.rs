@@ -123,6 +123,5 @@ fn a_step_that_gives_something_else_every_time_fails() {
           its files are not those of the lock file
 
       1 failed in [TIME] s
-      whole log: pipe log p.toml other
     "#);
 }

@@ -85,3 +85,58 @@ outputs = ["x"]
     project.write("a", "2");
     assert_eq!(project.ran(), ["two", "of-one"]);
 }
+
+/// A step that writes to what another made, and one beside it that reads that meanwhile.
+const MEDDLING: &str = r#"
+[stage.a]
+kind = "command"
+run = ["sh", "-c", "mkdir {out}/d; echo good > {out}/d/x; echo other > {out}/d/y"]
+outputs = ["d"]
+
+[stage.meddles]
+kind = "command"
+inputs.a = "a"
+run = ["sh", "-c", "MEDDLE; touch in/done; while [ -e in/wait ]; do sleep 0.02; done; cp {input.a}/d/x {out}/x"]
+outputs = ["x"]
+
+[stage.reads]
+kind = "command"
+inputs.a = "a"
+files = ["in/never"]
+run = ["sh", "-c", "while ! [ -e in/done ]; do sleep 0.02; done; cat {input.a}/d/* > {out}/x; rm -f in/wait; sleep SLEEP"]
+outputs = ["x"]
+"#;
+
+#[test]
+fn what_a_step_read_must_not_be_written_to() {
+    for (meddle, named, sleep) in [
+        // By another name: the object is as it was.
+        ("rm -f {input.a}/d/x; echo BAD > {input.a}/d/x", "d/x", "0"),
+        // Meanwhile it is laid out again.
+        ("rm -f {input.a}/d/x; echo BAD > {input.a}/d/x", "d/x", "0.5"),
+        ("echo new > {input.a}/d/z", "d/z", "0"),
+        ("rm -f {input.a}/d/y", "d/y", "0"),
+    ] {
+        let project = Project::new();
+        project.write("in/never", "");
+        project.write("in/wait", "");
+        let pipeline = MEDDLING.replace("MEDDLE", meddle).replace("SLEEP", sleep);
+        project.write("p.toml", &pipeline);
+        let shown = project.pipe(&["run", "p.toml", "--keep-going", "-j2"]);
+        assert_eq!(shown.code, Some(1), "{meddle}: {shown}");
+        let told = format!(
+            "`{named}` in the result of `a`, which it reads, was changed while the step ran"
+        );
+        assert!(shown.stderr.contains(&told), "{meddle}: {shown}");
+        for step in ["meddles", "reads"] {
+            assert!(!project.path(&format!(".pipe/latest/p/{step}")).exists(), "{meddle}: {shown}");
+        }
+        assert_eq!(project.read(".pipe/latest/p/a/d/x"), "good\n", "{meddle}");
+        // By itself the other step has what it should.
+        let shown = project.pipe(&["run", "p.toml", "reads"]);
+        assert_eq!(shown.code, Some(0), "{meddle}: {shown}");
+        assert_eq!(project.read(".pipe/latest/p/reads/x"), "good\nother\n", "{meddle}");
+        let verified = project.pipe(&["store", "verify"]);
+        assert_eq!(verified.code, Some(0), "{meddle}: {verified}");
+    }
+}

@@ -8,12 +8,13 @@ use pipe::event::{Event, Observer};
 pub(crate) struct Json<W> {
     out: W,
     closed: bool,
+    broken: Option<String>,
 }
 
 impl<W: Write> Json<W> {
     /// Writes to `out`.
     pub(crate) fn new(out: W) -> Self {
-        Self { out, closed: false }
+        Self { out, closed: false, broken: None }
     }
 
     fn write(&mut self, event: &Event) -> io::Result<()> {
@@ -25,7 +26,18 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Observer for Json<W> {
     fn event(&mut self, event: &Event) {
-        // A reader that has gone does not end the run.
-        self.closed = self.closed || self.write(event).is_err();
+        if self.closed {
+            return;
+        }
+        if let Err(error) = self.write(event) {
+            self.closed = true;
+            // A reader that has gone has read enough; one that is told a part must know.
+            let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
+            self.broken = Some(format!("cannot write the events: {error}")).filter(|_| !is_gone);
+        }
+    }
+
+    fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 }

@@ -165,7 +165,8 @@ impl Lines {
                 self.unless_quiet(lines)
             }
             Event::Failed { step, message, log_tail, log, seconds, attempts } => {
-                self.failed.push(step.clone());
+                // Without a log there may be one of an earlier time, which says nothing of this.
+                self.failed.extend(log.is_some().then(|| step.clone()));
                 let note = match attempts {
                     0 | 1 => String::new(),
                     _ => format!("try {attempts} of {attempts}"),
@@ -333,7 +334,8 @@ impl Lines {
             let (more, directory) = (goals().count() - GOALS, quantity::path(directory));
             lines.push(format!("  and {more} more beside them in {}/", paint.bold(&directory)));
         }
-        if let Some(step) = self.failed.first() {
+        // A second run, without goals, leaves no logs.
+        if let Some(step) = self.failed.first().filter(|_| !self.goals.is_empty()) {
             lines.push(paint.dim(&format!("  whole log: pipe log {} {step}", self.file)));
         }
         if self.interrupted {

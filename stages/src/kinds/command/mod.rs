@@ -124,10 +124,7 @@ impl Stage for Command {
             let message = format!("`{}` cannot be the path of a file", source.0);
             complain(format!("files.{index}"), message, "a path has no NUL in it");
         }
-        let run = self.run.iter().enumerate().map(|(index, text)| (format!("run.{index}"), text));
-        let environment =
-            self.environment.iter().map(|(name, text)| (format!("environment.{name}"), text));
-        for (parameter, text) in run.chain(environment) {
+        for (parameter, text) in self.texts() {
             if text.contains('\0') {
                 let message = "no program can be given a text with NUL in it".to_owned();
                 complain(parameter.clone(), message, "take out the `\\u0000`");
@@ -149,10 +146,49 @@ impl Stage for Command {
                     }
                     for index in template.files().filter(|&index| index >= self.files.len()) {
                         let message = format!("`{{files.{index}}}` is beyond the end of `files`");
-                        let help =
-                            format!("`files` has {} entries, counted from 0", self.files.len());
+                        let help = match self.files.len() {
+                            0 => "there are no `files`".to_owned(),
+                            1 => "`files` has one entry, `{files.0}`".to_owned(),
+                            count => format!("`files` has {count} entries, counted from 0"),
+                        };
                         complain(parameter.clone(), message, &help);
                     }
+                }
+            }
+        }
+        complaints
+    }
+
+    fn check_wiring(&self, wired: &BTreeMap<String, usize>) -> Vec<Complaint> {
+        let mut complaints = Vec::new();
+        for (parameter, text) in self.texts() {
+            let Ok(template) = Template::parse(text) else { continue };
+            for placeholder in template.inputs() {
+                let (Placeholder::Input(name, _) | Placeholder::All(name)) = placeholder else {
+                    continue;
+                };
+                let Some(&count) = wired.get(name).filter(|count| **count > 0) else {
+                    let names: Vec<&str> = wired.keys().map(String::as_str).collect();
+                    let help = match names.is_empty() {
+                        true => format!("write inputs = {{ {name} = \"STEP\" }}"),
+                        false => format!("inputs of this step: {}", names.join(", ")),
+                    };
+                    let message = format!("nothing is wired to `inputs.{name}`");
+                    complaints.push(Complaint {
+                        parameter: parameter.clone(),
+                        message,
+                        help: Some(help),
+                    });
+                    continue;
+                };
+                if let Placeholder::Input(_, index) = placeholder
+                    && let Err(message) = place_among(name, *index, count)
+                {
+                    complaints.push(Complaint {
+                        parameter: parameter.clone(),
+                        message,
+                        help: None,
+                    });
                 }
             }
         }
@@ -183,6 +219,13 @@ impl Stage for Command {
 }
 
 impl Command {
+    /// Every text that may hold placeholders, by its parameter.
+    fn texts(&self) -> impl Iterator<Item = (String, &String)> {
+        let run = self.run.iter().enumerate().map(|(index, text)| (format!("run.{index}"), text));
+        let environment = self.environment.iter();
+        run.chain(environment.map(|(name, text)| (format!("environment.{name}"), text)))
+    }
+
     /// Puts paths in the place of placeholders.
     fn fill(&self, text: &str, cx: &Context) -> anyhow::Result<OsString> {
         let template = Template::parse(text)
@@ -208,15 +251,25 @@ impl Command {
 
 /// Returns the result wired to an input name.
 fn input(cx: &Context, name: &str, index: Option<usize>) -> anyhow::Result<PathBuf> {
-    match (wired(cx, name)?, index) {
-        ([one], None) => Ok(one.clone()),
-        (wired, None) => anyhow::bail!(
-            "{} steps are wired to `{name}`; write {{input.{name}.0}} and so on, or {{input.{name}.*}} for all",
-            wired.len()
-        ),
-        (wired, Some(index)) => wired.get(index).cloned().with_context(|| {
-            format!("{{input.{name}.{index}}}: only {} steps are wired to `{name}`", wired.len())
-        }),
+    let wired = wired(cx, name)?;
+    let place = place_among(name, index, wired.len()).map_err(anyhow::Error::msg)?;
+    Ok(wired[place].clone())
+}
+
+/// Returns which of so many results wired to an input a placeholder means, or why it means none.
+fn place_among(name: &str, index: Option<usize>, count: usize) -> Result<usize, String> {
+    match index {
+        None if count == 1 => Ok(0),
+        None => Err(format!(
+            "{count} steps are wired to `{name}`; write {{input.{name}.0}} and so on, or {{input.{name}.*}} for all"
+        )),
+        Some(index) if index < count => Ok(index),
+        Some(index) if count == 1 => Err(format!(
+            "{{input.{name}.{index}}}: one step is wired to `{name}`, and that is {{input.{name}}}"
+        )),
+        Some(index) => Err(format!(
+            "{{input.{name}.{index}}}: {count} steps are wired to `{name}`, counted from 0"
+        )),
     }
 }
 
@@ -271,6 +324,17 @@ fn check_outputs(out: &Path, outputs: &[String]) -> anyhow::Result<()> {
     let mut faults = Vec::new();
     if !missing.is_empty() {
         faults.push(format!("did not make the declared `{}`", missing.join("`, `")));
+    }
+    let is_empty = |path: &&str| {
+        let below = WalkDir::new(out.join(path)).into_iter().flatten();
+        !missing.contains(path) && below.into_iter().all(|entry| entry.file_type().is_dir())
+    };
+    let empty: Vec<&str> = outputs.iter().map(String::as_str).filter(is_empty).collect();
+    if !empty.is_empty() {
+        faults.push(format!(
+            "made `{}` without any file in it, and a result holds files alone",
+            empty.join("`, `")
+        ));
     }
     if !undeclared.is_empty() {
         let names: Vec<String> = undeclared.iter().take(8).cloned().collect();
@@ -345,6 +409,7 @@ mod tests {
         let mut command = shell("for part; do cat $part/word; done > {out}/all", &["all"]);
         command.run.extend(["sh", "{input.parts.*}"].map(str::to_owned));
         assert_eq!(command.check(), []);
+        assert_eq!(command.check_wiring(&[("parts".to_owned(), 2)].into()), []);
         command.run(&trial.context).unwrap();
         assert_eq!(fs::read_to_string(trial.context.out().join("all")).unwrap(), "onetwo");
         command.run.push("x{input.parts.*}".to_owned());
@@ -352,6 +417,24 @@ mod tests {
         let complaints = command.check();
         let places: Vec<&str> = complaints.iter().map(|one| one.parameter.as_str()).collect();
         assert_eq!(places, ["run.5", "environment.ALL"]);
+    }
+
+    #[test]
+    fn placeholders_of_what_is_not_wired_are_told_ahead() {
+        let script =
+            "{input.one} {input.one.1} {input.two} {input.two.1} {input.none.*} {input.none}";
+        let wired = [("one".to_owned(), 1), ("two".to_owned(), 2)].into();
+        let complaints = shell(script, &["x"]).check_wiring(&wired);
+        let told: Vec<&str> = complaints.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "{input.one.1}: one step is wired to `one`, and that is {input.one}",
+                "2 steps are wired to `two`; write {input.two.0} and so on, or {input.two.*} for all",
+                "nothing is wired to `inputs.none`",
+                "nothing is wired to `inputs.none`",
+            ]
+        );
     }
 
     #[test]
@@ -373,6 +456,8 @@ mod tests {
         let trial = Trial::new();
         command.outputs = vec!["d/a".into(), "d/b".into(), "c".into()];
         command.run(&trial.context).unwrap();
+        let empty = failure("mkdir -p {out}/d/e; touch {out}/c", &["d", "c"]);
+        assert!(empty.contains("made `d` without any file in it"), "{empty}");
         let trial = Trial::new();
         let link = shell("ln -s /etc {out}/link", &["link"]).run(&trial.context).unwrap_err();
         assert!(format!("{link:#}").contains("neither a file nor a directory"), "{link:#}");

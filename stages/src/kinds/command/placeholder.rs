@@ -71,6 +71,15 @@ impl Template {
         })
     }
 
+    /// Returns the inputs that are mentioned, as they are mentioned.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &Placeholder> {
+        let placeholders = self.0.iter().filter_map(|piece| match piece {
+            Piece::Path(placeholder) => Some(placeholder),
+            Piece::Text(_) => None,
+        });
+        placeholders.filter(|one| matches!(one, Placeholder::Input(..) | Placeholder::All(_)))
+    }
+
     /// The input whose results become a word each, when the text is nothing but that.
     pub(super) fn all(&self) -> Option<&str> {
         match self.0.as_slice() {
@@ -128,7 +137,8 @@ fn braced(text: &str) -> Option<(&str, &str)> {
     let (word, after) = text.strip_prefix('{')?.split_once('}')?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     // `{x.*}` is a regular expression more often than not.
-    let plain = word.strip_suffix(".*").filter(|name| name.starts_with("input.")).unwrap_or(word);
+    let ours = |name: &&str| name.starts_with("input.") || *name == "files";
+    let plain = word.strip_suffix(".*").filter(ours).unwrap_or(word);
     (plain.starts_with(|c: char| c.is_ascii_lowercase()) && plain.chars().all(is_part))
         .then_some((word, after))
 }
@@ -193,6 +203,7 @@ mod tests {
             "input.a.1.*",
             "files",
             "files.x",
+            "files.*",
             "files.1.2",
         ] {
             check(&format!("a{{{word}}}"), Err(word));

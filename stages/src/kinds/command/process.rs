@@ -25,7 +25,7 @@ const TICK: u8 = 20;
 /// How soon a program is looked at that has closed its streams.
 const SHORTEST: Duration = Duration::from_micros(100);
 /// How long a program has between the polite signal and the final one.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(10);
 /// How many lines of output an error repeats.
 const TAIL: usize = 10;
 /// The longest line, in bytes, that an error repeats whole.
