@@ -18,6 +18,7 @@ pub mod history;
 mod lineage;
 pub mod lock;
 pub mod lost_lines;
+mod namesake;
 mod nursery;
 mod pipeline;
 mod placement;
@@ -42,6 +43,7 @@ pub mod suggest;
 pub mod watch;
 pub mod worker;
 
+pub use namesake::namesake;
 pub use pipeline::{Changes, Need, Pipeline, SharedAt, Step};
 pub use placement::Placement;
 pub use plan::{Plan, StepId};

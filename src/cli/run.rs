@@ -127,7 +127,7 @@ impl Run {
         let goals = goals(opened, &selected);
         let mut observer = report::observer(self.json, global, &self.target, goals);
         let shared = opened.plan.pipeline.shared.as_ref();
-        let mut notices = Vec::new();
+        let mut notices = self.of_one_name(opened);
         let remote = self.open_remote(shared, &mut notices)?;
         let options = Options {
             root: &opened.project.root,
@@ -179,6 +179,23 @@ impl Run {
             tracing::warn!("{error:#}");
         }
         unless_broken(code?, &*observer)
+    }
+
+    /// Tells of another pipeline that has the name of this one.
+    fn of_one_name(&self, opened: &Opened) -> Vec<String> {
+        let Opened { project, plan, store } = opened;
+        let name = &plan.pipeline.name;
+        // The file is named from where the command was called.
+        let Ok(file) = std::path::absolute(&self.target.file) else { return Vec::new() };
+        let other = pipe::namesake(store.root(), &project.root, name, &file);
+        let told = other.map(|other| {
+            format!(
+                "{} is called `{name}`, too: the last results of both are in latest/{name}/, and `store gc` keeps \
+                 those of the last run alone; another file name keeps them apart",
+                super::quantity::path(&other)
+            )
+        });
+        told.into_iter().collect()
     }
 
     /// Makes results again and compares them.

@@ -86,3 +86,18 @@ fn the_store_is_looked_after() {
     let verified = project.pipe(&["store", "verify"]);
     assert!(verified.stdout.contains("are what was stored"), "{verified}");
 }
+
+#[test]
+fn two_pipelines_of_one_name_are_told() {
+    let project = Project::small();
+    let text = project.read("p.toml");
+    project.write("more/p.toml", &text);
+    let notice = "p.toml is called `p`, too";
+    for (file, told) in
+        [("p.toml", false), ("more/p.toml", true), ("more/p.toml", false), ("p.toml", true)]
+    {
+        let shown = project.pipe(&["run", file]);
+        assert_eq!(shown.code, Some(0), "{shown}");
+        assert_eq!(shown.stderr.contains(notice), told, "{file}: {shown}");
+    }
+}
