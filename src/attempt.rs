@@ -374,9 +374,11 @@ impl Attempt<'_> {
                 continue;
             }
             forget_saved(pending);
-            // Whoever reads it next must not read this.
-            if let Some(manifest) = store.manifest(&made.key)? {
-                store.tree(&manifest)?;
+            // Whoever reads it next must not read this; where it cannot be laid out again, it is made again.
+            if let Some(manifest) = store.manifest(&made.key)?
+                && let Err(error) = store.tree(&manifest)
+            {
+                tracing::warn!("{error}");
             }
             let what = edited.filter(|path| path != ".").map_or_else(
                 || format!("the result of `{name}`, which it reads, was changed"),

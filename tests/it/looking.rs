@@ -101,3 +101,14 @@ fn two_pipelines_of_one_name_are_told() {
         assert_eq!(shown.stderr.contains(notice), told, "{file}: {shown}");
     }
 }
+
+#[test]
+fn events_that_cannot_be_written_are_an_error() {
+    let project = Project::small();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = project.command(&["run", "p.toml", "--json"]);
+    let shown = project.shown(&command.stdout(full).output().unwrap());
+    assert_eq!(shown.code, Some(1), "{shown}");
+    assert!(shown.stderr.contains("cannot write the events: No space left"), "{shown}");
+    assert!(project.ran().is_empty());
+}

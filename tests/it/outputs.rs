@@ -116,6 +116,8 @@ fn what_a_step_read_must_not_be_written_to() {
         ("rm -f {input.a}/d/x; echo BAD > {input.a}/d/x", "d/x", "0.5"),
         ("echo new > {input.a}/d/z", "d/z", "0"),
         ("rm -f {input.a}/d/y", "d/y", "0"),
+        // In the object itself, which is made again.
+        ("chmod u+w {input.a}/d/x; echo BAD > {input.a}/d/x", "d/x", "0"),
     ] {
         let project = Project::new();
         project.write("in/never", "");
@@ -131,10 +133,10 @@ fn what_a_step_read_must_not_be_written_to() {
         for step in ["meddles", "reads"] {
             assert!(!project.path(&format!(".pipe/latest/p/{step}")).exists(), "{meddle}: {shown}");
         }
-        assert_eq!(project.read(".pipe/latest/p/a/d/x"), "good\n", "{meddle}");
         // By itself the other step has what it should.
         let shown = project.pipe(&["run", "p.toml", "reads"]);
         assert_eq!(shown.code, Some(0), "{meddle}: {shown}");
+        assert_eq!(project.read(".pipe/latest/p/a/d/x"), "good\n", "{meddle}");
         assert_eq!(project.read(".pipe/latest/p/reads/x"), "good\nother\n", "{meddle}");
         let verified = project.pipe(&["store", "verify"]);
         assert_eq!(verified.code, Some(0), "{meddle}: {verified}");

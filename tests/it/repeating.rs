@@ -49,6 +49,8 @@ fn what_comes_out_otherwise_is_told_and_the_store_stays_as_it_is() {
     let (results_before, dice) = (results(&project), project.read(".pipe/latest/p/dice/dice.txt"));
     let checked = project.pipe(&["run", "p.toml", "--check"]);
     assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    let runs = project.pipe(&["runs", "--json"]);
+    assert_eq!(runs.stdout.matches("\"failed\"").count(), 1, "{runs}");
     for line in [
         "list  the same bytes again",
         "dice  other bytes",
