@@ -105,6 +105,12 @@ const COMMAND: &[Key] = &[
     },
 ];
 
+/// Returns the keys that a step of a kind may have besides its inputs and parameters, each with what it is for.
+pub fn other_keys(kind: &Kind) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = if kind.name == crate::sandbox::CONFINED { COMMAND } else { &[] };
+    own.iter().chain(STEP).map(|key| (key.name, key.about))
+}
+
 /// The keys at the top of a file, `stage` apart.
 const TOP: &[Key] = &[
     Key {

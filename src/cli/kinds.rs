@@ -91,6 +91,12 @@ fn describe(kind: &Kind, width: usize) -> String {
         }
         _ => page.paragraph("", 0, "parameters: none"),
     }
+    page.text.push('\n');
+    page.paragraph("", 0, "and, as to how and when it runs:");
+    for (name, about) in pipe::editor_schema::other_keys(kind) {
+        page.paragraph("  ", 4, name);
+        page.paragraph("      ", 6, about);
+    }
     page.text
 }
 

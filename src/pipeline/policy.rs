@@ -194,7 +194,7 @@ fn factor(node: &Node) -> Result<f64, Wanted> {
 }
 
 fn priority(node: &Node) -> Result<i64, Wanted> {
-    const WANTED: Wanted = "a whole number; the larger, the earlier";
+    const WANTED: Wanted = "a whole number from -2^63 to 2^63 - 1; the larger, the earlier";
     let Value::Integer(_, Some(value)) = node.value else { return Err(WANTED) };
     i64::try_from(value).map_err(|_| WANTED)
 }
@@ -206,7 +206,7 @@ fn duration(node: &Node, some: bool) -> Result<Duration, Wanted> {
     if time > LONGEST {
         return Err("a time of at most ten years");
     }
-    if some && time.is_zero() { Err(WANTED) } else { Ok(time) }
+    if some && time.is_zero() { Err("a time longer than none") } else { Ok(time) }
 }
 
 /// An amount of a pool: of memory in bytes.
@@ -214,7 +214,7 @@ fn amount(pool: &str, node: &Node) -> Result<u64, Wanted> {
     if pool == MEMORY {
         return bytes(node);
     }
-    const WANTED: Wanted = "a whole number, not below 0";
+    const WANTED: Wanted = "a whole number from 0 to 2^48";
     let Value::Integer(_, Some(value)) = node.value else { return Err(WANTED) };
     u64::try_from(value).ok().filter(|amount| *amount <= 1 << 48).ok_or(WANTED)
 }

@@ -118,6 +118,8 @@ fn kinds_tells_one_or_all() {
     let one = pipe(here.path(), &["kinds", "command"]);
     assert!(one.contains("run = an array of strings") && one.contains("(required)"), "{one}");
     assert!(one.contains("files = an array of paths (default: [])"), "{one}");
+    assert!(one.contains("\n  retry\n") && one.contains("\n  secrets\n"), "{one}");
+    assert!(!pipe(here.path(), &["kinds", "stats"]).contains("  secrets\n"));
     let none = pipe(here.path(), &["kinds", "comand"]);
     assert!(
         none.starts_with("exit 2\npipe: unknown kind `comand`, did you mean `command`?"),

@@ -49,13 +49,14 @@ fn values() {
         "20:31: `retry.factor` must be a number from 1 to 100, not the float 0.5",
     );
     let time = "must be a time such as \"90s\", \"10m\" or \"1h 30m\", not";
-    check("timeout = \"0s\"", &format!("20:11: `timeout` {time} the string \"0s\""));
+    let longer = "20:11: `timeout` must be a time longer than none, not the string \"0s\"";
+    check("timeout = \"0s\"", longer);
     check("timeout = \"-5s\"", &format!("20:11: `timeout` {time} the string \"-5s\""));
     check("timeout = 10", &format!("20:11: `timeout` {time} the integer 10"));
     check("timeot = \"10m\"", "20:1: unknown key `timeot`, did you mean `timeout`?");
     check(
         "priority = 1.5",
-        "20:12: `priority` must be a whole number; the larger, the earlier, not the float 1.5",
+        "20:12: `priority` must be a whole number from -2^63 to 2^63 - 1; the larger, the earlier, not the float 1.5",
     );
 }
 
@@ -89,7 +90,7 @@ fn amounts() {
     );
     check(
         "resources.cpu = -1",
-        "20:17: `resources.cpu` must be a whole number, not below 0, not the integer -1",
+        "20:17: `resources.cpu` must be a whole number from 0 to 2^48, not the integer -1",
     );
     check(
         "[pools]\nLicense = 2",
