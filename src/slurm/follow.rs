@@ -225,6 +225,13 @@ impl Following<'_> {
             }
             _ => *self.over.get_or_insert_with(Instant::now),
         };
+        // Another start may have begun and ended while Slurm was asked: what was read before is then an earlier one's.
+        let known = |reports: &Reports| (reports.start, reports.end.is_some());
+        let before = known(&self.reports);
+        self.reports.read(hear)?;
+        if known(&self.reports) != before {
+            return Ok(None);
+        }
         Ok(self.judged(ended, over))
     }
 
