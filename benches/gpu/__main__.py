@@ -264,7 +264,7 @@ def main():
                 sys.exit(f"gpu-check: {opened['failure']}")
             if wanted("operators"):
                 operators[precision] = check_operators(pipe, clock, precision)
-            if wanted("trainings") and not options.cpu:
+            if wanted("trainings"):
                 trainings[precision] = check_trainings(pipe, other, clock, precision)
             if wanted("trainings") and precision == "bf16":
                 long = check_long(pipe, clock)
