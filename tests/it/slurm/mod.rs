@@ -153,6 +153,16 @@ fn a_requeued_job_goes_on_with_its_scratch_directory() {
 }
 
 #[test]
+fn what_an_earlier_start_said_last_is_not_taken_for_the_end_of_a_later_one() {
+    let (cluster, child) = started();
+    cluster.mark("late", true);
+    cluster.call("requeue", "1");
+    let shown = cluster.project.shown(&child.wait_with_output().unwrap());
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert_eq!(cluster.project.read(".pipe/latest/p/long/x"), "saved\n");
+}
+
+#[test]
 fn a_job_that_reaches_its_time_limit_is_tried_again_with_what_it_saved() {
     let more = "timeout = \"90s\"\nretry = { times = 1, delay = \"10ms\" }\n";
     let cluster = Cluster::new(&format!("{LONG}{more}"));

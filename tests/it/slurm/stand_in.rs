@@ -181,6 +181,7 @@ true
 const SQUEUE: &str = r#"#!/bin/sh
 # Stand-in for squeue.
 [ ! -e "$STAND_IN/away" ] || { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
+[ ! -e "$STAND_IN/slow" ] || sleep 1.5
 name= all= short=
 for option; do
     case $option in
@@ -235,9 +236,11 @@ touch "$STAND_IN/$1/overdue"
 "#;
 
 const REQUEUE: &str = r#"#!/bin/sh
-# Stand-in for scontrol requeue.
+# Stand-in for scontrol requeue; where there is `late`, squeue tells how the job is once it has run again.
 touch "$STAND_IN/$1/requeued"
+[ ! -e "$STAND_IN/late" ] || touch "$STAND_IN/slow"
 "$(dirname "$0")/signal" TERM "$(cat "$STAND_IN/$1/session")"
 while [ "$(cat "$STAND_IN/$1/state")" != "PENDING|BeginTime" ]; do sleep 0.05; done
+[ ! -e "$STAND_IN/late" ] || sleep 0.8
 "$(dirname "$0")/start" "$1" 1 >/dev/null 2>&1 </dev/null &
 "#;
