@@ -345,7 +345,6 @@ impl Attempt<'_> {
             if now.as_ref().is_ok_and(|now| now == before) {
                 continue;
             }
-            forget_saved(pending);
             let message = match now {
                 Ok(now) => {
                     let name = first_change(path, &now.differences(before));
@@ -353,8 +352,7 @@ impl Attempt<'_> {
                 }
                 Err(error) => format!("{error} (it was there when the step started)"),
             };
-            let log = Some(pending.log_path().to_owned());
-            return Err(Ended::Failed(Failed { message, log, ..Failed::default() }));
+            return Err(spoilt(pending, message));
         }
         Ok(())
     }
@@ -368,28 +366,28 @@ impl Attempt<'_> {
     fn check_needs(&self, pending: &Pending, before: &[Option<Place>]) -> Result<(), Ended> {
         let store = self.around.store;
         for ((name, made), place) in self.needs.iter().zip(before) {
-            let edited = store.edited(made)?;
+            let edits = store.edits(made)?;
             // One that was laid out again was edited before.
-            if edited.is_none() && place_of(&made.tree) == *place {
+            if edits.is_empty() && place_of(&made.tree) == *place {
                 continue;
             }
-            forget_saved(pending);
             // Whoever reads it next must not read this; where it cannot be laid out again, it is made again.
             if let Some(manifest) = store.manifest(&made.key)?
                 && let Err(error) = store.tree(&manifest)
             {
                 tracing::warn!("{error}");
             }
-            let what = edited.filter(|path| path != ".").map_or_else(
+            let what = edits.first().map_or_else(
                 || format!("the result of `{name}`, which it reads, was changed"),
-                |path| format!("`{path}` in the result of `{name}`, which it reads, was changed"),
+                |(path, _)| {
+                    format!("`{path}` in the result of `{name}`, which it reads, was changed")
+                },
             );
             let message = format!(
                 "{what} while the step ran, by its program or that of another step; a program may write to {{out}} and \
                  {{scratch}} alone (`--sandbox strict` tells which one does not)"
             );
-            let log = Some(pending.log_path().to_owned());
-            return Err(Ended::Failed(Failed { message, log, ..Failed::default() }));
+            return Err(spoilt(pending, message));
         }
         Ok(())
     }
@@ -434,14 +432,16 @@ fn place_of(directory: &Path) -> Option<Place> {
     Some((about.dev(), about.ino(), about.ctime(), about.ctime_nsec()))
 }
 
-/// Removes what was saved of content that changed: it must not be taken up again.
-fn forget_saved(pending: &Pending) {
+/// Fails a step of which something changed that it read; what it saved must not be taken up again.
+fn spoilt(pending: &Pending, message: String) -> Ended {
     match fs::remove_dir_all(pending.scratch()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!("cannot remove {}: {error}", pending.scratch().display());
         }
         _ => {}
     }
+    let log = Some(pending.log_path().to_owned());
+    Ended::Failed(Failed { message, log, ..Failed::default() })
 }
 
 fn first_change(path: &Path, changes: &[(String, cache::Change)]) -> String {

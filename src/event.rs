@@ -14,7 +14,7 @@ pub trait Observer {
     fn tick(&mut self) {}
 
     /// Returns why not all of it could be passed on, if so.
-    fn broken(&self) -> Option<&str> {
+    fn broken(&self) -> Option<String> {
         None
     }
 }

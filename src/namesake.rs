@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Returns the file of another pipeline of this name that ran last in this store, and notes that `file` does now.
 ///
-/// `file` is relative to `root`, the directory of the project, or absolute.
+/// `file` and `root`, the directory of the project, are absolute.
 #[must_use]
 pub fn namesake(store: &Path, root: &Path, name: &str, file: &Path) -> Option<PathBuf> {
-    let file = std::path::absolute(root.join(file)).ok()?;
-    let file = file.strip_prefix(root).unwrap_or(&file);
+    let file = file.strip_prefix(root).unwrap_or(file);
     let names = store.join("names");
     let note = names.join(name);
     let before = fs::read_to_string(&note).ok().map(PathBuf::from);
@@ -34,7 +33,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = root.path().join("store");
         fs::create_dir(&store).unwrap();
-        let run = |file: &str| namesake(&store, root.path(), "p", Path::new(file));
+        let run = |file: &str| {
+            let file = std::path::absolute(root.path().join(file)).unwrap();
+            namesake(&store, root.path(), "p", &file)
+        };
         for file in ["one/p.toml", "two/p.toml"] {
             fs::create_dir(root.path().join(file).parent().unwrap()).unwrap();
             fs::write(root.path().join(file), "").unwrap();

@@ -40,8 +40,8 @@ pub(crate) enum End {
     Lost(String),
 }
 
-/// How long a worker that took too long may take to save what it can.
-const GRACE: Duration = Duration::from_secs(11);
+/// How long a worker that was asked to stop may take to save what it can: a second more than it gives its program.
+pub(crate) const GRACE: Duration = Duration::from_secs(11);
 
 /// A process that waits for a job, or does one.
 struct Worker {

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{At, StoreError};
 use crate::file_table::{FileTable, Known};
 use crate::known;
-use crate::listing::{FileEntry, Listing};
+use crate::listing::{Change, FileEntry, Listing};
 use crate::manifest::Manifest;
 use crate::object::seal;
 use crate::present::Present;
@@ -66,32 +66,24 @@ impl Store {
         }
     }
 
-    /// Returns a file of a laid-out result that is no longer what it was, was removed, or was added; none when all
-    /// are as they should be.
+    /// Returns what of a laid-out result is no longer what it was; nothing when all is as it should be.
     ///
     /// # Errors
     ///
     /// When the files cannot be looked at.
-    pub fn edited(&self, present: &Present) -> Result<Option<String>, StoreError> {
+    pub fn edits(&self, present: &Present) -> Result<Vec<(String, Change)>, StoreError> {
         let _operation = self.enter()?;
         let Present { outputs, tree, .. } = present;
         if self.is_sound(tree, outputs, &outputs.digest()) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let found = match Walk::output(tree).files() {
             Ok(found) => found,
             Err(_) if !tree.exists() => Vec::new(),
             Err(error) => return Err(error),
         };
-        let is_other = |path: &str, entry: &FileEntry| match known::read(&join(tree, path)) {
-            Ok((_, digest)) => digest != entry.digest,
-            Err(_) => true,
-        };
-        let mut lost = outputs.iter().filter(|(path, entry)| is_other(path, entry));
-        let lost = lost.next().map(|(path, _)| path.to_owned());
-        let added = || found.iter().find(|found| outputs.get(&found.path).is_none());
-        // What is left is a mode, or an empty directory.
-        Ok(lost.or_else(|| added().map(|found| found.path.clone())).or(Some(".".to_owned())))
+        let digested = known::digest(found, &[], None, |path| join(tree, path))?;
+        Ok(Listing::of(digested.files).differences(outputs))
     }
 
     /// Returns whether a tree holds exactly the files of `listing`.

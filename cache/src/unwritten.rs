@@ -85,9 +85,6 @@ impl Store {
         // What was found to be damaged meanwhile has gone.
         let paths: Vec<PathBuf> = paths.into_iter().filter(|path| path.exists()).collect();
         let written = self.disk.sync(&paths);
-        if written.is_ok() && paths.contains(&self.above[0]) {
-            self.durable().store = true;
-        }
         if written.is_err() {
             for Visible { key, listing, new } in results {
                 session::remove(&self.result(&key))?;

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 use cache::{Key, Manifest};
-use pipe::StepId;
 use pipe::preview::{Preview, preview};
 
 use super::target::{Opened, Target};
@@ -31,9 +30,12 @@ impl Log {
         let opened = self.target.open(global)?;
         let (step, selected) = opened.step_and_needs(&self.step)?;
         let name = &opened.plan.step(step).name;
+        let Opened { plan, store, project } = &opened;
+        let previews = preview(plan, store, &project.root, &selected, &BTreeSet::new());
+        let (_, preview) = previews.last().expect("the step itself was selected");
         let found = match self.attempt {
-            Some(attempt) => of_try(&opened, name, &selected, attempt.get())?,
-            None => current(&opened, name, &selected)?,
+            Some(attempt) => of_try(&opened, name, preview, attempt.get())?,
+            None => current(&opened, name, preview)?,
         };
         let bytes = match (found, self.attempt) {
             (Some(bytes), _) => bytes,
@@ -59,14 +61,13 @@ impl Log {
 fn of_try(
     opened: &Opened,
     step: &str,
-    selected: &BTreeSet<StepId>,
+    preview: &Preview,
     attempt: u32,
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let Opened { plan, store, project } = opened;
-    let previews = preview(plan, store, &project.root, selected, &BTreeSet::new());
-    let key = match previews.last() {
-        Some((_, Preview::Runs { fingerprint, .. })) => Some(fingerprint.key()),
-        Some((_, Preview::Fresh(manifest))) => Some(manifest.key),
+    let Opened { plan, store, .. } = opened;
+    let key = match preview {
+        Preview::Runs { fingerprint, .. } => Some(fingerprint.key()),
+        Preview::Fresh(manifest) => Some(manifest.key),
         _ => {
             let last = store.latest(&plan.pipeline.name, step).context("cannot read the store")?;
             last.map(|manifest| manifest.key)
@@ -76,7 +77,7 @@ fn of_try(
     let is_before = |key: Key| attempt == 1 || store.log_of_try(&key, attempt - 1).is_some();
     if path.is_none() && key.is_some_and(is_before) {
         // The last try has the log that is shown when none is asked for.
-        return current(opened, step, selected);
+        return current(opened, step, preview);
     }
     let read = |path: std::path::PathBuf| {
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -85,14 +86,8 @@ fn of_try(
 }
 
 /// The log that is worth showing; none when the step never ran.
-fn current(
-    opened: &Opened,
-    step: &str,
-    selected: &BTreeSet<StepId>,
-) -> Result<Option<Vec<u8>>, Failure> {
-    let Opened { plan, store, project } = opened;
-    let previews = preview(plan, store, &project.root, selected, &BTreeSet::new());
-    let (_, preview) = previews.last().expect("the step itself was selected");
+fn current(opened: &Opened, step: &str, preview: &Preview) -> Result<Option<Vec<u8>>, Failure> {
+    let Opened { plan, store, .. } = opened;
     let unfinished = |key: &Key| match store.unfinished_log(key) {
         Some(path) => std::fs::read(&path)
             .map(Some)

@@ -146,21 +146,18 @@ impl Run {
         };
         let command = super::runs::command_line();
         let begun = Begun { command, file: self.target.file.clone() };
-        let mut journal = Journal::new(opened.store.root(), begun, &mut *observer);
-        journal = journal.comparing(self.check);
+        let journal = Journal::new(opened.store.root(), begun, &mut *observer);
+        let mut journal = journal.comparing(self.check);
         let code = match executor::run(&opened.plan, &opened.store, &options, &mut journal) {
             Ok(summary) if summary.interrupted => Ok(INTERRUPTED),
             Ok(summary) if summary.failed > 0 || summary.lost => Ok(FAILED),
             Ok(_) if self.check => {
                 let code = self.repeat(global, opened, options);
-                journal.compared(
-                    match &code {
-                        Ok(SUCCESS) => Outcome::Succeeded,
-                        Ok(INTERRUPTED) => Outcome::Stopped,
-                        _ => Outcome::Failed,
-                    },
-                    None,
-                );
+                journal.compared(match &code {
+                    Ok(SUCCESS) => Outcome::Succeeded,
+                    Ok(INTERRUPTED) => Outcome::Stopped,
+                    _ => Outcome::Failed,
+                });
                 code
             }
             Ok(_) => Ok(SUCCESS),

@@ -25,7 +25,7 @@ use crate::event::{Event, Observer, StepResult};
 use crate::freshness::Unknown;
 use crate::plan::{Plan, StepId};
 use crate::pools::{self, Machine, Shares};
-use crate::process::Workers;
+use crate::process::{GRACE, Workers};
 use crate::remote::{Load, Remote};
 use crate::sandbox;
 use crate::scheduler::{Limits, Node, Outcome, Scheduler, Task};
@@ -34,8 +34,6 @@ use crate::slurm::{self, Order};
 
 /// How often the keyboard and the clock are looked at while steps run.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a step may take to save what it can after it was asked to stop.
-const GRACE: Duration = Duration::from_secs(11);
 
 /// How many results may be looked for in a remote at once.
 const REMOTE_CHECKS: usize = 16;

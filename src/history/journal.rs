@@ -100,7 +100,11 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes down how the comparison ended.
-    pub fn compared(&mut self, outcome: Outcome, message: Option<String>) {
+    pub fn compared(&mut self, outcome: Outcome) {
+        self.end(outcome, None);
+    }
+
+    fn end(&mut self, outcome: Outcome, message: Option<String>) {
         let seconds = self.begin.elapsed().as_secs_f64();
         self.write(&Line::End { outcome, seconds, message }, true);
         self.file = None;
@@ -108,10 +112,7 @@ impl<'a> Journal<'a> {
 
     /// Writes down that nothing could run.
     pub fn refused(&mut self, message: &str) {
-        let seconds = self.begin.elapsed().as_secs_f64();
-        let message = Some(message.to_owned());
-        self.write(&Line::End { outcome: Outcome::Failed, seconds, message }, true);
-        self.file = None;
+        self.end(Outcome::Failed, Some(message.to_owned()));
     }
 
     fn begin(&mut self, pipeline: &str, steps: &[String]) {

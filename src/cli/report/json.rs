@@ -7,14 +7,14 @@ use pipe::event::{Event, Observer};
 /// Writes each event as one line of JSON; see [`Event`] for what stands in it.
 pub(crate) struct Json<W> {
     out: W,
-    closed: bool,
-    broken: Option<String>,
+    /// What ended the writing.
+    failed: Option<io::Error>,
 }
 
 impl<W: Write> Json<W> {
     /// Writes to `out`.
     pub(crate) fn new(out: W) -> Self {
-        Self { out, closed: false, broken: None }
+        Self { out, failed: None }
     }
 
     fn write(&mut self, event: &Event) -> io::Result<()> {
@@ -26,18 +26,14 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Observer for Json<W> {
     fn event(&mut self, event: &Event) {
-        if self.closed {
-            return;
-        }
-        if let Err(error) = self.write(event) {
-            self.closed = true;
-            // A reader that has gone has read enough; one that is told a part must know.
-            let is_gone = error.kind() == io::ErrorKind::BrokenPipe;
-            self.broken = Some(format!("cannot write the events: {error}")).filter(|_| !is_gone);
+        if self.failed.is_none() {
+            self.failed = self.write(event).err();
         }
     }
 
-    fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    fn broken(&self) -> Option<String> {
+        // A reader that has gone has read enough; one that is told a part must know.
+        let failed = self.failed.as_ref().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        failed.map(|error| format!("cannot write the events: {error}"))
     }
 }
