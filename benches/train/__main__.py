@@ -22,10 +22,14 @@ import networks
 from turns import Pipe, take_turns, timed
 
 WORKS = {
-    "train resnet": "ResNet-18, training step, batch 32",
-    "train mobilenet": "MobileNetV2, training step, batch 32",
-    "train convnext": "ConvNeXt-nano, training step, batch 32",
-    "infer resnet": "ResNet-18, inference, batch 64",
+    f"{work} {precision}": f"{what}, {precision}"
+    for precision in ("f32", "bf16")
+    for work, what in {
+        "train resnet": "ResNet-18, training step, batch 32",
+        "train mobilenet": "MobileNetV2, training step, batch 32",
+        "train convnext": "ConvNeXt-nano, training step, batch 32",
+        "infer resnet": "ResNet-18, inference, batch 64",
+    }.items()
 }
 
 
@@ -40,9 +44,8 @@ def build(profile):
 
 def against_torch(pipe, work, options):
     contenders = {"pipe": lambda: pipe.run(work)}
-    what, network = work.split()
     for layout in ("NCHW", "channels_last"):
-        step = networks.work(what, network, layout)
+        step = networks.work(*work.split(), layout)
         contenders[layout] = lambda step=step: timed(step)
     return take_turns(contenders, options.rounds, options.limit)
 
@@ -118,7 +121,8 @@ def report(options, results, rates, found, profiles, roofs):
         rows.append([WORKS[work], *cells, f"**{ratios[0]:.2f}x**, {ratios[1]:.2f}x"])
     if rows:
         yield (
-            "Images of 112x112, f32, 100 classes, SGD with momentum (PyTorch's fused, where it has it). The three "
+            "Images of 112x112, 100 classes, SGD with momentum (PyTorch's fused, where it has it). With bf16 PyTorch "
+            "trains under autocast, and embeds with a network made bf16. The three "
             f"take turns in one run; medians of up to {options.rounds} turns. Wall time, then processor time.\n"
         )
         yield table(

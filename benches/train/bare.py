@@ -113,13 +113,14 @@ def roofs(pipe):
     """
     a, b = torch.randn(MATRIX, MATRIX), torch.randn(MATRIX, MATRIX)
     big, other = torch.randn(32 << 20), torch.empty(32 << 20)
-    registers, ours, theirs, copy = [], [], [], []
+    registers, halves, ours, theirs, copy = [], [], [], [], []
     for _ in range(12):
-        taken = pipe.run("registers")
-        registers.append(taken["operations"] / taken["wall"] / 1e9)
+        for rates, precision in ((registers, "f32"), (halves, "bf16")):
+            taken = pipe.run(f"registers {precision}")
+            rates.append(taken["operations"] / taken["wall"] / 1e9)
         ours.append(2 * MATRIX**3 / pipe.run("product")["wall"] / 1e9)
         theirs.append(2 * MATRIX**3 / timed(lambda: a @ b)["wall"] / 1e9)
         copy.append(2 * big.numel() * 4 / timed(lambda: other.copy_(big))["wall"] / 1e9)
     return {
-        "registers": max(registers), "pipe": max(ours), "PyTorch": max(theirs), "copy": max(copy)
+        "registers": max(registers), "bf16 registers": max(halves), "pipe": max(ours), "PyTorch": max(theirs), "copy": max(copy)
     }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::json;
-use stages::Profile;
+use stages::{DeviceChoice, Profile};
 use stages::workload::{Counting, Decoding, Loading, Matching, Place, Roof, Thresholds, Training};
 
 const CLASSES: usize = 100;
@@ -91,8 +91,10 @@ impl Works {
     fn training(&mut self, name: &str, batch: usize) -> anyhow::Result<&mut Training> {
         let key = format!("{name} {batch}");
         if !self.trainings.contains_key(&key) {
+            let (name, precision) = name.split_once(' ').context("no precision")?;
             let model = model(name).with_context(|| format!("no model {name}"))?;
-            let training = Training::new(&settings(model), CLASSES, batch, SIDE, &Place::cpu())?;
+            let place = Place::open(DeviceChoice::Cpu, precision)?;
+            let training = Training::new(&settings(model), CLASSES, batch, SIDE, &place)?;
             self.trainings.insert(key.clone(), training);
         }
         self.trainings.get_mut(&key).context("it was made above")
@@ -159,7 +161,7 @@ impl Works {
             "registers" => {
                 let mut operations = 0;
                 let mut taken = timed(|| {
-                    operations = Roof::registers(REGISTER_ROUNDS);
+                    operations = Roof::registers(REGISTER_ROUNDS, name == "bf16");
                     Ok(())
                 })?;
                 taken["operations"] = operations.into();

@@ -30,15 +30,18 @@ def optimizer(parameters):
         return torch.optim.SGD(parameters, **settings)
 
 
-def work(what, network, layout):
+def work(what, network, precision, layout):
     """Returns a function that takes one step, or embeds one batch."""
     format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     net = NETWORKS[network]().to(memory_format=format)
     batch = BATCH if what == "train" else INFERENCE_BATCH
     images = torch.randn(batch, 3, SIDE, SIDE).contiguous(memory_format=format)
+    halves = precision == "bf16"
     if what == "infer":
         net.fc = torch.nn.Identity()
         net.eval()
+        if halves:
+            net, images = net.bfloat16(), images.bfloat16()
 
         def infer():
             with torch.inference_mode():
@@ -51,7 +54,9 @@ def work(what, network, layout):
 
     def step():
         descent.zero_grad(set_to_none=True)
-        F.cross_entropy(net(images), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+            loss = F.cross_entropy(net(images), labels)
+        loss.backward()
         descent.step()
 
     return step

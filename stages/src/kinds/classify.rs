@@ -31,7 +31,7 @@ pub(crate) struct Classify {
     /// Whether the logits of an image and of its mirror image are averaged.
     #[serde(default = "yes")]
     pub(crate) flip: bool,
-    /// In what numbers activations are computed; bf16 needs a GPU.
+    /// In what numbers activations are computed; with bf16 they take half the memory.
     #[serde(default)]
     pub(crate) precision: Precision,
     /// Images computed together; on the CPU it cannot change the result.

@@ -29,7 +29,7 @@ pub(crate) struct Embed {
     /// Whether the embedding of the image mirrored left to right is added (before scaling).
     #[serde(default = "yes")]
     pub(crate) flip: bool,
-    /// In what numbers activations are computed; bf16 needs a GPU.
+    /// In what numbers activations are computed; with bf16 they take half the memory.
     #[serde(default)]
     pub(crate) precision: Precision,
     /// Images computed together; on the CPU it cannot change the result.

@@ -54,7 +54,7 @@ pub(crate) struct Train {
     /// Random changes to training images, in this order.
     #[serde(default)]
     pub(crate) augment: Vec<AnyAugmentation>,
-    /// In what numbers activations are computed; bf16 needs a GPU.
+    /// In what numbers activations are computed; with bf16 they take half the memory.
     #[serde(default)]
     pub(crate) precision: Precision,
     /// The highest Euclidean norm of all gradients together; longer ones are scaled down to it.
@@ -174,7 +174,7 @@ impl Stage for Train {
 
     fn run(&self, cx: &Context) -> anyhow::Result<()> {
         let device = device::open(cx.device)?;
-        let dtype = self.precision.dtype(&device)?;
+        let dtype = self.precision.dtype();
         let train = LabelledSet::open(cx.input("train")?).context("input `train`")?;
         let dev = LabelledSet::open(cx.input("dev")?).context("input `dev`")?;
         dev.check_against(&train)?;

@@ -4,7 +4,8 @@ use anyhow::Result;
 use candle_core::DType;
 use rayon::prelude::*;
 
-use super::floats::Floats;
+use super::floats::Block;
+use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
@@ -18,6 +19,7 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
     let lengths: [usize; 4] = x.array().lengths("the average over pixels")?;
     let output = match x.array() {
         Array::Host(x) => Array::Host(forward(x, lengths)),
+        Array::Half(x) => Array::Half(forward(x, lengths)),
         #[cfg(any(feature = "cuda", test))]
         Array::Device(x) if super::gpu::takes(x) => {
             Array::Device(super::gpu::average_pool(x, lengths)?)
@@ -33,6 +35,7 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
         let [images, height, width, channels] = lengths;
         let spread = match gradient {
             Array::Host(gradient) => Array::Host(backward(&gradient, lengths)),
+            Array::Half(gradient) => Array::Half(backward(&gradient, lengths)),
             #[cfg(any(feature = "cuda", test))]
             Array::Device(given) if super::gpu::takes(&given) => {
                 let given = Array::Device(given);
@@ -48,33 +51,36 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
     }))
 }
 
-fn forward(x: &Host, [images, height, width, channels]: [usize; 4]) -> Host {
-    let mut y = Floats::stale(images * channels);
+fn forward<N: Number>(
+    x: &Host<N>,
+    [images, height, width, channels]: [usize; 4],
+) -> Host<N> {
+    let mut y = Block::stale(images * channels);
     let pixels = height * width;
-    y.par_chunks_mut(channels).zip(x.floats.par_chunks(pixels * channels)).for_each(|(y, x)| {
+    y.par_chunks_mut(channels).zip(x.numbers.par_chunks(pixels * channels)).for_each(|(y, x)| {
         let mut sums = vec![0_f64; channels];
         for pixel in x.chunks_exact(channels) {
             for (sum, x) in sums.iter_mut().zip(pixel) {
-                *sum += f64::from(*x);
+                *sum += f64::from(x.wide());
             }
         }
         for (y, sum) in y.iter_mut().zip(sums) {
-            *y = (sum / pixels as f64) as f32;
+            *y = N::narrow((sum / pixels as f64) as f32);
         }
     });
     Host::new(vec![images, channels], y)
 }
 
-fn backward(gradient: &Host, lengths: [usize; 4]) -> Host {
+fn backward<N: Number>(gradient: &Host<N>, lengths: [usize; 4]) -> Host<N> {
     let [images, height, width, channels] = lengths;
     let pixels = height * width;
-    let mut spread = Floats::stale(images * pixels * channels);
+    let mut spread = Block::stale(images * pixels * channels);
     let scale = 1.0 / pixels as f32;
-    spread.par_chunks_mut(pixels * channels).zip(gradient.floats.par_chunks(channels)).for_each(
+    spread.par_chunks_mut(pixels * channels).zip(gradient.numbers.par_chunks(channels)).for_each(
         |(spread, gradient)| {
             for pixel in spread.chunks_exact_mut(channels) {
                 for (spread, gradient) in pixel.iter_mut().zip(gradient) {
-                    *spread = gradient * scale;
+                    *spread = N::narrow(gradient.wide() * scale);
                 }
             }
         },

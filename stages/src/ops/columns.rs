@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::instructions::vectorized;
+use super::number::Number;
 use super::value::Array;
 
 /// Numbers that one task takes, in whole rows; fixed, so that nothing depends on the threads.
@@ -19,10 +20,10 @@ pub(super) fn widened(numbers: &[f32]) -> Vec<f32> {
 }
 
 vectorized! {
-    fn add_rows(sums: &mut [f32], x: &[f32]) {
+    fn add_rows<N: Number>(sums: &mut [f32], x: &[N]) {
         for row in x.chunks_exact(sums.len()) {
             for (sum, x) in sums.iter_mut().zip(row) {
-                *sum += x;
+                *sum += x.wide();
             }
         }
     }
@@ -30,7 +31,7 @@ vectorized! {
 
 /// Returns the sum of each column of rows that lie one after the other; chunks are added in f64 in
 /// their order.
-pub(super) fn sums(x: &[f32], columns: usize) -> Vec<f32> {
+pub(super) fn sums<N: Number>(x: &[N], columns: usize) -> Vec<f32> {
     let chunk = (CHUNK / columns).max(1) * columns;
     let parts: Vec<Vec<f32>> = x
         .par_chunks(chunk)
@@ -58,7 +59,8 @@ pub(super) fn add_parts(parts: &[Vec<f32>], columns: usize) -> Vec<f32> {
 pub(super) fn column_sums(x: &Array) -> Result<Tensor> {
     let columns = *x.dims().last().unwrap_or(&1);
     match x {
-        Array::Host(x) => Ok(Tensor::from_vec(sums(&x.floats, columns), columns, &Device::Cpu)?),
+        Array::Host(x) => Ok(Tensor::from_vec(sums(&x.numbers, columns), columns, &Device::Cpu)?),
+        Array::Half(x) => Ok(Tensor::from_vec(sums(&x.numbers, columns), columns, &Device::Cpu)?),
         #[cfg(any(feature = "cuda", test))]
         Array::Device(x) if super::gpu::takes(x) => super::gpu::column_sums(x, columns),
         Array::Device(x) => {

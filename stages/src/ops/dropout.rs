@@ -5,17 +5,18 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::add::CHUNK;
-use super::floats::Floats;
+use super::floats::Block;
 use super::instructions::vectorized;
+use super::number::{Number, converted};
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
 use crate::rng::Random;
 
 vectorized! {
-    fn multiply(product: &mut [f32], left: &[f32], right: &[f32]) {
+    fn multiply<N: Number>(product: &mut [N], left: &[N], right: &[N]) {
         for ((product, left), right) in product.iter_mut().zip(left).zip(right) {
-            *product = left * right;
+            *product = N::narrow(left.wide() * right.wide());
         }
     }
 }
@@ -34,7 +35,8 @@ pub(crate) fn dropout(tape: &mut Tape, x: &Value, p: f64, random: &mut Random) -
     let scales: Vec<f32> =
         (0..x.dims().iter().product()).map(|_| if random.chance(p) { 0.0 } else { kept }).collect();
     let scales = match x.array() {
-        Array::Host(x) => Array::Host(Host::new(x.shape.clone(), Floats::copy(&scales))),
+        Array::Host(x) => Array::Host(Host::new(x.shape.clone(), converted(&scales))),
+        Array::Half(x) => Array::Half(Host::new(x.shape.clone(), converted(&scales))),
         Array::Device(x) => {
             let scales = Tensor::from_vec(scales, x.shape(), &candle_core::Device::Cpu)?;
             Array::Device(scales.to_device(x.device())?.to_dtype(x.dtype())?)
@@ -48,14 +50,21 @@ pub(crate) fn dropout(tape: &mut Tape, x: &Value, p: f64, random: &mut Random) -
 }
 
 fn product(left: &Array, right: &Array) -> Result<Array> {
-    if let (Array::Host(left), Array::Host(right)) = (left, right) {
-        let mut product = Floats::stale(left.floats.len());
-        product
-            .par_chunks_mut(CHUNK)
-            .zip(left.floats.par_chunks(CHUNK).zip(right.floats.par_chunks(CHUNK)))
-            .for_each(|(product, (left, right))| multiply(product, left, right));
-        return Ok(Array::Host(Host::new(left.shape.clone(), product)));
+    match (left, right) {
+        (Array::Host(left), Array::Host(right)) => Ok(Array::Host(on_host(left, right))),
+        (Array::Half(left), Array::Half(right)) => Ok(Array::Half(on_host(left, right))),
+        _ => {
+            let (left, right) = (Value::new(left.clone(), None), Value::new(right.clone(), None));
+            Ok(Array::Device((left.tensor() * right.tensor())?))
+        }
     }
-    let (left, right) = (Value::new(left.clone(), None), Value::new(right.clone(), None));
-    Ok(Array::Device((left.tensor() * right.tensor())?))
+}
+
+fn on_host<N: Number>(left: &Host<N>, right: &Host<N>) -> Host<N> {
+    let mut product = Block::stale(left.numbers.len());
+    product
+        .par_chunks_mut(CHUNK)
+        .zip(left.numbers.par_chunks(CHUNK).zip(right.numbers.par_chunks(CHUNK)))
+        .for_each(|(product, (left, right))| multiply(product, left, right));
+    Host::new(left.shape.clone(), product)
 }

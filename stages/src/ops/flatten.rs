@@ -3,7 +3,8 @@
 use anyhow::Result;
 use rayon::prelude::*;
 
-use super::floats::Floats;
+use super::floats::Block;
+use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
@@ -18,8 +19,10 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
     let length = height * width * channels;
     let output = match x.array() {
         Array::Host(x) => {
-            let y = turned(&x.floats, [height * width, channels]);
-            Array::Host(Host::new(vec![images, length], y))
+            Array::Host(turned(x, [height * width, channels], vec![images, length]))
+        }
+        Array::Half(x) => {
+            Array::Half(turned(x, [height * width, channels], vec![images, length]))
         }
         Array::Device(x) => Array::Device(x.permute((0, 3, 1, 2))?.reshape((images, length))?),
     };
@@ -27,8 +30,12 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
     Ok(tape.record(Work::new("flatten"), output, move |gradient, sink| {
         let back = match gradient {
             Array::Host(gradient) => {
-                let back = turned(&gradient.floats, [channels, height * width]);
-                Array::Host(Host::new(vec![images, height, width, channels], back))
+                let shape = vec![images, height, width, channels];
+                Array::Host(turned(&gradient, [channels, height * width], shape))
+            }
+            Array::Half(gradient) => {
+                let shape = vec![images, height, width, channels];
+                Array::Half(turned(&gradient, [channels, height * width], shape))
             }
             Array::Device(gradient) => {
                 let planes = gradient.reshape((images, channels, height, width))?;
@@ -39,9 +46,13 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
     }))
 }
 
-/// Exchanges the rows and columns of every matrix of this size.
-fn turned(x: &[f32], [rows, columns]: [usize; 2]) -> Floats {
-    let mut y = Floats::stale(x.len());
+/// Exchanges the rows and columns of every matrix of this size, and gives the array a shape.
+fn turned<N: Number>(
+    Host { numbers: x, .. }: &Host<N>,
+    [rows, columns]: [usize; 2],
+    shape: Vec<usize>,
+) -> Host<N> {
+    let mut y = Block::stale(x.len());
     let size = rows * columns;
     y.par_chunks_mut(size).zip(x.par_chunks(size)).for_each(|(y, x)| {
         for (column, y) in y.chunks_exact_mut(rows).enumerate() {
@@ -50,5 +61,5 @@ fn turned(x: &[f32], [rows, columns]: [usize; 2]) -> Floats {
             }
         }
     });
-    y
+    Host::new(shape, y)
 }

@@ -2,33 +2,39 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+
+use super::number::Number;
 
 /// A block of numbers that goes back to the pool when it is dropped.
 ///
 /// A training step asks for the same sizes in the same order as the one before, and fresh pages
 /// from the operating system cost a fifth of its time.
 #[derive(Debug)]
-pub(super) struct Floats(Vec<f32>);
+pub(super) struct Block<N: Number>(Vec<N>);
+
+/// A block of f32.
+pub(super) type Floats = Block<f32>;
 
 /// What is at rest, in the order it came back, and what is out, in numbers.
-struct Pool {
-    resting: VecDeque<Vec<f32>>,
+pub(super) struct Pool<N> {
+    resting: VecDeque<Vec<N>>,
     resting_total: usize,
     out_total: usize,
     out_most: usize,
 }
 
-static POOL: Mutex<Pool> =
-    Mutex::new(Pool { resting: VecDeque::new(), resting_total: 0, out_total: 0, out_most: 0 });
-
 /// Below this the allocator is as fast.
 const SMALLEST: usize = 16 * 1024;
 
-impl Pool {
+impl<N> Pool<N> {
+    pub(super) const fn empty() -> Self {
+        Self { resting: VecDeque::new(), resting_total: 0, out_total: 0, out_most: 0 }
+    }
+
     /// Takes out the block that came back last and fits, if it wastes less than a quarter.
-    fn take(&mut self, length: usize) -> Option<Vec<f32>> {
-        let fits = |block: &Vec<f32>| (length..=length + length / 4).contains(&block.capacity());
+    fn take(&mut self, length: usize) -> Option<Vec<N>> {
+        let fits = |block: &Vec<N>| (length..=length + length / 4).contains(&block.capacity());
         let place = self.resting.iter().rposition(fits)?;
         let block = self.resting.remove(place)?;
         self.resting_total -= block.capacity();
@@ -36,7 +42,7 @@ impl Pool {
     }
 
     /// Lets the oldest blocks go while more rests than the busiest moment so far could use.
-    fn trim(&mut self) -> Vec<Vec<f32>> {
+    fn trim(&mut self) -> Vec<Vec<N>> {
         let mut gone = Vec::new();
         while self.resting_total + self.out_total > self.out_most + self.out_most / 4 {
             let Some(block) = self.resting.pop_front() else { break };
@@ -47,28 +53,28 @@ impl Pool {
     }
 }
 
-impl Floats {
+impl<N: Number> Block<N> {
     /// Returns a block of unspecified content: zeros, or what an earlier user left.
     pub(super) fn stale(length: usize) -> Self {
         if length < SMALLEST {
-            return Self(vec![0.0; length]);
+            return Self(vec![N::default(); length]);
         }
         let taken = {
-            let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pool = N::pool().lock().unwrap_or_else(PoisonError::into_inner);
             let taken = pool.take(length);
             pool.out_total += taken.as_ref().map_or(length, Vec::capacity);
             pool.out_most = pool.out_most.max(pool.out_total);
             taken
         };
-        let mut block = taken.unwrap_or_else(|| vec![0.0; length]);
-        block.resize(length, 0.0);
+        let mut block = taken.unwrap_or_else(|| vec![N::default(); length]);
+        block.resize(length, N::default());
         Self(block)
     }
 
     /// Returns a block of zeros.
     pub(super) fn zeros(length: usize) -> Self {
         let mut block = Self::stale(length);
-        block.fill(0.0);
+        block.fill(N::default());
         block
     }
 
@@ -78,34 +84,34 @@ impl Floats {
     }
 
     /// Returns a copy of a slice.
-    pub(super) fn copy(values: &[f32]) -> Self {
+    pub(super) fn copy(values: &[N]) -> Self {
         let mut block = Self::stale(values.len());
         block.copy_from_slice(values);
         block
     }
 }
 
-impl Deref for Floats {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
+impl<N: Number> Deref for Block<N> {
+    type Target = [N];
+    fn deref(&self) -> &[N] {
         &self.0
     }
 }
 
-impl DerefMut for Floats {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<N: Number> DerefMut for Block<N> {
+    fn deref_mut(&mut self) -> &mut [N] {
         &mut self.0
     }
 }
 
-impl Drop for Floats {
+impl<N: Number> Drop for Block<N> {
     fn drop(&mut self) {
         if self.0.capacity() < SMALLEST {
             return;
         }
         let block = std::mem::take(&mut self.0);
         let gone = {
-            let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pool = N::pool().lock().unwrap_or_else(PoisonError::into_inner);
             pool.out_total -= block.capacity();
             pool.resting_total += block.capacity();
             pool.resting.push_back(block);

@@ -4,8 +4,9 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::add::CHUNK;
-use super::floats::Floats;
+use super::floats::Block;
 use super::instructions::vectorized;
+use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
@@ -36,35 +37,8 @@ const TAIL: [f32; 10] = [
 pub(crate) fn gelu(tape: &mut Tape, x: &Value) -> Result<Value> {
     let node = x.node;
     match x.array() {
-        Array::Host(x) if tape.is_training() => {
-            // the slope is kept instead of x, which nothing else may need any longer
-            let (mut y, mut slope) = (Floats::stale(x.floats.len()), Floats::stale(x.floats.len()));
-            y.par_chunks_mut(CHUNK)
-                .zip(slope.par_chunks_mut(CHUNK))
-                .zip(x.floats.par_chunks(CHUNK))
-                .for_each(|((y, slope), x)| map_with_slope(y, slope, x));
-            let shape = x.shape.clone();
-            Ok(tape.record(
-                Work::new("GELU"),
-                Array::Host(Host::new(shape, y)),
-                move |gradient, sink| {
-                    let Array::Host(gradient) = gradient else {
-                        anyhow::bail!("a gradient on the CPU was expected")
-                    };
-                    let (shape, mut gradient) = gradient.into_owned();
-                    gradient
-                        .par_chunks_mut(CHUNK)
-                        .zip(slope.par_chunks(CHUNK))
-                        .for_each(|(gradient, slope)| scale(gradient, slope));
-                    sink.give(node, Array::Host(Host::new(shape, gradient)))
-                },
-            ))
-        }
-        Array::Host(x) => {
-            let mut y = Floats::stale(x.floats.len());
-            y.par_chunks_mut(CHUNK).zip(x.floats.par_chunks(CHUNK)).for_each(|(y, x)| map(y, x));
-            Ok(Value::new(Array::Host(Host::new(x.shape.clone(), y)), None))
-        }
+        Array::Host(x) => Ok(on_host(tape, node, x)),
+        Array::Half(x) => Ok(on_host(tape, node, x)),
         #[cfg(any(feature = "cuda", test))]
         Array::Device(x) if super::gpu::takes(x) => super::gpu::gelu(tape, node, x),
         Array::Device(x) => {
@@ -79,6 +53,29 @@ pub(crate) fn gelu(tape: &mut Tape, x: &Value) -> Result<Value> {
             }))
         }
     }
+}
+
+fn on_host<N: Number>(tape: &mut Tape, node: Option<usize>, x: &Host<N>) -> Value {
+    let (shape, x) = (x.shape.clone(), &x.numbers);
+    let mut y = Block::<N>::stale(x.len());
+    if !tape.is_training() {
+        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| map(y, x));
+        return tape.record(Work::new("GELU"), N::array(Host::new(shape, y)), |_, _| Ok(()));
+    }
+    // the slope is kept instead of x, which nothing else may need any longer
+    let mut slope = Block::<N>::stale(x.len());
+    y.par_chunks_mut(CHUNK)
+        .zip(slope.par_chunks_mut(CHUNK))
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|((y, slope), x)| map_with_slope(y, slope, x));
+    tape.record(Work::new("GELU"), N::array(Host::new(shape, y)), move |gradient, sink| {
+        let (shape, mut gradient) = N::taken(gradient)?.into_owned();
+        gradient
+            .par_chunks_mut(CHUNK)
+            .zip(slope.par_chunks(CHUNK))
+            .for_each(|(gradient, slope)| scale(gradient, slope));
+        sink.give(node, N::array(Host::new(shape, gradient)))
+    })
 }
 
 /// Returns Φ(x) and e⁻ˣ²ᐟ².
@@ -110,27 +107,29 @@ fn share(x: f32) -> (f32, f32) {
 }
 
 vectorized! {
-    fn map(y: &mut [f32], x: &[f32]) {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * share(x).0;
+    fn map<N: Number>(y: &mut [N], x: &[N]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            let x = x.wide();
+            *y = N::narrow(x * share(x).0);
         }
     }
 }
 
 vectorized! {
-    fn map_with_slope(y: &mut [f32], slope: &mut [f32], x: &[f32]) {
-        for ((y, slope), &x) in y.iter_mut().zip(slope).zip(x) {
+    fn map_with_slope<N: Number>(y: &mut [N], slope: &mut [N], x: &[N]) {
+        for ((y, slope), x) in y.iter_mut().zip(slope).zip(x) {
+            let x = x.wide();
             let (share, falling) = share(x);
-            *y = x * share;
-            *slope = share + x * falling * DENSITY as f32;
+            *y = N::narrow(x * share);
+            *slope = N::narrow(share + x * falling * DENSITY as f32);
         }
     }
 }
 
 vectorized! {
-    fn scale(gradient: &mut [f32], slope: &[f32]) {
+    fn scale<N: Number>(gradient: &mut [N], slope: &[N]) {
         for (gradient, slope) in gradient.iter_mut().zip(slope) {
-            *gradient *= slope;
+            *gradient = N::narrow(gradient.wide() * slope.wide());
         }
     }
 }

@@ -11,6 +11,9 @@ pub(super) enum Instructions {
     /// AVX-512 with byte, word and doubleword operations.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with products of pairs of bf16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 impl Instructions {
@@ -23,6 +26,9 @@ impl Instructions {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 && is_x86_feature_detected!("avx512bf16") {
+                return &[Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+            }
             if avx2 && avx512 {
                 return &[Self::Portable, Self::Avx2, Self::Avx512];
             }
@@ -44,7 +50,7 @@ impl Instructions {
 /// Additions and multiplications stay apart and in order in all of them, so the bytes do not
 /// depend on the set.
 macro_rules! vectorized {
-    ($(#[$meta:meta])* $visibility:vis fn $name:ident(
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<$($number:ident: $bound:path),+>)? (
         $($argument:ident: $type:ty),* $(,)?
     ) $body:block) => {
         $(#[$meta])*
@@ -52,19 +58,19 @@ macro_rules! vectorized {
             unsafe_code,
             reason = "a function compiled for more instructions is called after they were detected"
         ))]
-        $visibility fn $name($($argument: $type),*) {
+        $visibility fn $name $(<$($number: $bound),+>)? ($($argument: $type),*) {
             #[inline(always)]
-            fn plain($($argument: $type),*) $body
+            fn plain $(<$($number: $bound),+>)? ($($argument: $type),*) $body
             #[cfg(target_arch = "x86_64")]
             {
                 use $crate::ops::instructions::Instructions;
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($argument: $type),*) { plain($($argument),*) }
+                fn avx512 $(<$($number: $bound),+>)? ($($argument: $type),*) { plain($($argument),*) }
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) { plain($($argument),*) }
+                fn avx2 $(<$($number: $bound),+>)? ($($argument: $type),*) { plain($($argument),*) }
                 match Instructions::best() {
                     // SAFETY: `best` names only sets that this processor has.
-                    Instructions::Avx512 => return unsafe { avx512($($argument),*) },
+                    Instructions::Avx512 | Instructions::Avx512Bf16 => return unsafe { avx512($($argument),*) },
                     // SAFETY: as above.
                     Instructions::Avx2 => return unsafe { avx2($($argument),*) },
                     Instructions::Portable => {}

@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::columns::add_parts;
-use super::floats::Floats;
+use super::floats::Block;
 use super::instructions::vectorized;
+use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
@@ -53,37 +54,10 @@ pub(crate) fn scaled_sum(
     let (nodes, scale) = ((straight.node, branch.node), scale.clone());
     match (straight.array(), branch.array()) {
         (Array::Host(straight), Array::Host(branch)) => {
-            let factors = read(&scale.variable, <[f32]>::to_vec)?;
-            let image = branch.floats.len() / images;
-            let mut y = Floats::stale(branch.floats.len());
-            y.par_chunks_mut(image)
-                .zip(straight.floats.par_chunks(image).zip(branch.floats.par_chunks(image)))
-                .zip(&keep)
-                .for_each(|((y, (straight, branch)), &keep)| {
-                    add(y, straight, branch, &factors, keep);
-                });
-            let output = Array::Host(Host::new(branch.shape.clone(), y));
-            let branch = branch.clone();
-            Ok(tape.record(Work::new("layer scale and sum"), output, move |gradient, sink| {
-                let Array::Host(gradient) = gradient else {
-                    anyhow::bail!("a gradient on the CPU was expected")
-                };
-                let mut back = Floats::stale(gradient.floats.len());
-                let parts: Vec<Vec<f32>> = back
-                    .par_chunks_mut(image)
-                    .zip(gradient.floats.par_chunks(image).zip(branch.floats.par_chunks(image)))
-                    .zip(&keep)
-                    .map(|((back, (gradient, branch)), &keep)| {
-                        let mut sums = vec![0.0; channels];
-                        scale_back(back, gradient, branch, (&factors, &mut sums), keep);
-                        sums
-                    })
-                    .collect();
-                let sums = add_parts(&parts, channels);
-                sink.give_parameter(&scale, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
-                sink.give(nodes.1, Array::Host(Host::new(gradient.shape.clone(), back)))?;
-                sink.give(nodes.0, Array::Host(gradient))
-            }))
+            on_host(tape, nodes, (straight, branch), scale, keep)
+        }
+        (Array::Half(straight), Array::Half(branch)) => {
+            on_host(tape, nodes, (straight, branch), scale, keep)
         }
         #[cfg(any(feature = "cuda", test))]
         (Array::Device(straight), Array::Device(branch)) if super::gpu::takes(branch) => {
@@ -109,12 +83,49 @@ pub(crate) fn scaled_sum(
                 },
             ))
         }
-        _ => anyhow::bail!("`{}`: one side is on the CPU and one is not", scale.name),
+        _ => anyhow::bail!("`{}`: two sides of different kinds", scale.name),
     }
 }
 
+fn on_host<N: Number>(
+    tape: &mut Tape,
+    nodes: (Option<usize>, Option<usize>),
+    (straight, branch): (&Host<N>, &Host<N>),
+    scale: Parameter,
+    keep: Vec<f32>,
+) -> Result<Value> {
+    let factors = read(&scale.variable, <[f32]>::to_vec)?;
+    let channels = factors.len();
+    let image = branch.numbers.len() / keep.len();
+    let mut y = Block::stale(branch.numbers.len());
+    y.par_chunks_mut(image)
+        .zip(straight.numbers.par_chunks(image).zip(branch.numbers.par_chunks(image)))
+        .zip(&keep)
+        .for_each(|((y, (straight, branch)), &keep)| add(y, straight, branch, &factors, keep));
+    let output = N::array(Host::new(branch.shape.clone(), y));
+    let branch = branch.clone();
+    Ok(tape.record(Work::new("layer scale and sum"), output, move |gradient, sink| {
+        let gradient = N::taken(gradient)?;
+        let mut back = Block::stale(gradient.numbers.len());
+        let parts: Vec<Vec<f32>> = back
+            .par_chunks_mut(image)
+            .zip(gradient.numbers.par_chunks(image).zip(branch.numbers.par_chunks(image)))
+            .zip(&keep)
+            .map(|((back, (gradient, branch)), &keep)| {
+                let mut sums = vec![0.0; channels];
+                scale_back(back, gradient, branch, (&factors, &mut sums), keep);
+                sums
+            })
+            .collect();
+        let sums = add_parts(&parts, channels);
+        sink.give_parameter(&scale, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
+        sink.give(nodes.1, N::array(Host::new(gradient.shape.clone(), back)))?;
+        sink.give(nodes.0, N::array(gradient))
+    }))
+}
+
 vectorized! {
-    fn add(y: &mut [f32], straight: &[f32], branch: &[f32], factors: &[f32], keep: f32) {
+    fn add<N: Number>(y: &mut [N], straight: &[N], branch: &[N], factors: &[f32], keep: f32) {
         let channels = factors.len();
         for ((y, straight), branch) in y
             .chunks_exact_mut(channels)
@@ -124,17 +135,17 @@ vectorized! {
             for (((y, straight), branch), factor) in
                 y.iter_mut().zip(straight).zip(branch).zip(factors)
             {
-                *y = straight + branch * (factor * keep);
+                *y = N::narrow(straight.wide() + branch.wide() * (factor * keep));
             }
         }
     }
 }
 
 vectorized! {
-    fn scale_back(
-        back: &mut [f32],
-        gradient: &[f32],
-        branch: &[f32],
+    fn scale_back<N: Number>(
+        back: &mut [N],
+        gradient: &[N],
+        branch: &[N],
         by: (&[f32], &mut [f32]),
         keep: f32,
     ) {
@@ -149,8 +160,8 @@ vectorized! {
             for ((((back, gradient), branch), factor), sum) in
                 back.iter_mut().zip(gradient).zip(branch).zip(factors).zip(sums.iter_mut())
             {
-                *sum += gradient * branch * keep;
-                *back = gradient * (factor * keep);
+                *sum += gradient.wide() * branch.wide() * keep;
+                *back = N::narrow(gradient.wide() * (factor * keep));
             }
         }
     }

@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
 use super::columns::column_sums;
-use super::floats::Floats;
-use super::matrix::{Kernels, Lines, LinesMut, Packed, outer, product};
+use super::floats::Block;
+use super::matrix::{Factor, Kernels, Lines, LinesMut, Packed, outer, product};
+use super::number::widened;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
@@ -27,6 +28,7 @@ pub(crate) fn linear(
     ensure!(inputs == length, "`{}` maps {inputs} numbers, and was given {length}", weight.name);
     let output = match x.array() {
         Array::Host(x) => Array::Host(forward(x, weight, bias)?),
+        Array::Half(x) => Array::Half(forward(x, weight, bias)?),
         Array::Device(x) => {
             let map = as_type(weight, x.dtype())?.t()?;
             let mut shape = x.dims().to_vec();
@@ -47,17 +49,17 @@ pub(crate) fn linear(
         }
         match (&gradient, x.array()) {
             (Array::Host(gradient), Array::Host(input)) => {
-                let kernels = Kernels::best();
-                let lines = Lines::new(&gradient.floats, outputs);
-                let sums = outer(kernels, &lines, &Lines::new(&input.floats, inputs));
-                let sums = Tensor::from_slice(&sums, (outputs, inputs), &Device::Cpu)?;
-                sink.give_parameter(&weight, sums)?;
+                sink.give_parameter(&weight, weight_gradient(gradient, input)?)?;
                 if x.node.is_some() {
-                    let mut back = Floats::stale(input.floats.len());
-                    let map = read(&weight.variable, |w| Packed::plain(kernels, w, inputs))?;
-                    product(kernels, &lines, &map, &LinesMut::new(&mut back, inputs));
-                    let back = Host::new(input.shape.clone(), back);
+                    let back = read(&weight.variable, |w| input_gradient(gradient, input, w))?;
                     sink.give(x.node, Array::Host(back))?;
+                }
+            }
+            (Array::Half(gradient), Array::Half(input)) => {
+                sink.give_parameter(&weight, weight_gradient(gradient, input)?)?;
+                if x.node.is_some() {
+                    let back = read(&weight.variable, |w| input_gradient(gradient, input, w))?;
+                    sink.give(x.node, Array::Half(back))?;
                 }
             }
             _ => {
@@ -85,16 +87,52 @@ fn as_type(weight: &Parameter, dtype: DType) -> Result<Tensor> {
     Ok(weight.variable.to_dtype(dtype)?)
 }
 
-fn forward(x: &Host, weight: &Parameter, bias: Option<&Parameter>) -> Result<Host> {
-    let (outputs, inputs) = weight.variable.dims2()?;
-    let kernels = Kernels::best();
-    let map = read(&weight.variable, |w| Packed::transposed(kernels, w, outputs))?;
+fn forward<N: Factor>(
+    x: &Host<N>,
+    weight: &Parameter,
+    bias: Option<&Parameter>,
+) -> Result<Host<N>> {
+    let (outputs, _) = weight.variable.dims2()?;
     let bias = bias.map(|bias| read(&bias.variable, <[f32]>::to_vec)).transpose()?;
-    let map = map.finished(kernels, bias.as_deref(), None);
     let mut shape = x.shape.clone();
     *shape.last_mut().context("a linear map needs rows")? = outputs;
-    let mut y = Floats::stale(shape.iter().product());
-    let lines = Lines::new(&x.floats, inputs);
-    product(kernels, &lines, &map, &LinesMut::new(&mut y, outputs));
+    let y = read(&weight.variable, |w| mapped(&x.numbers, w, outputs, bias.as_deref()))?;
     Ok(Host::new(shape, y))
+}
+
+/// Returns x Wᵀ + b.
+fn mapped<N: Factor>(x: &[N], weight: &[f32], outputs: usize, bias: Option<&[f32]>) -> Block<N> {
+    let (kernels, inputs) = (Kernels::best(), weight.len() / outputs);
+    if !inputs.is_multiple_of(N::TOGETHER) {
+        return N::nearest(mapped(&widened(x), weight, outputs, bias));
+    }
+    let map = Packed::transposed(kernels, weight, outputs).finished(kernels, bias, None);
+    let mut y = Block::stale(x.len() / inputs * outputs);
+    product(kernels, &Lines::new(x, inputs), &map, &LinesMut::new(&mut y, outputs));
+    y
+}
+
+fn weight_gradient<N: Factor>(gradient: &Host<N>, input: &Host<N>) -> Result<Tensor> {
+    let [outputs, inputs] = [gradient, input].map(|side| side.shape.last().copied().unwrap_or(1));
+    let lines = Lines::new(&gradient.numbers, outputs);
+    let sums = outer(Kernels::best(), &lines, &Lines::new(&input.numbers, inputs));
+    Ok(Tensor::from_slice(&sums, (outputs, inputs), &Device::Cpu)?)
+}
+
+fn input_gradient<N: Factor>(gradient: &Host<N>, input: &Host<N>, weight: &[f32]) -> Host<N> {
+    let inputs = input.shape.last().copied().unwrap_or(1);
+    let outputs = weight.len() / inputs;
+    Host::new(input.shape.clone(), back(&gradient.numbers, weight, [outputs, inputs]))
+}
+
+/// Returns the product of a gradient and W.
+fn back<N: Factor>(gradient: &[N], weight: &[f32], [outputs, inputs]: [usize; 2]) -> Block<N> {
+    if !outputs.is_multiple_of(N::TOGETHER) {
+        return N::nearest(back(&widened(gradient), weight, [outputs, inputs]));
+    }
+    let kernels = Kernels::best();
+    let map = Packed::plain(kernels, weight, inputs);
+    let mut back = Block::stale(gradient.len() / outputs * inputs);
+    product(kernels, &Lines::new(gradient, outputs), &map, &LinesMut::new(&mut back, inputs));
+    back
 }

@@ -7,8 +7,9 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::convolution::{Geometry, Moves};
-use super::floats::Floats;
+use super::floats::Block;
 use super::instructions::vectorized;
+use super::number::{Number, convert};
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value};
@@ -32,18 +33,8 @@ pub(crate) fn max_pool(
     let geometry = Geometry::new(lengths, lengths[3], [kernel; 2], Moves::new(stride, padding))?;
     let node = x.node;
     match x.array() {
-        Array::Host(x) => {
-            let (y, places) = forward(&geometry, &x.floats);
-            let output = Array::Host(Host::new(geometry.output().to_vec(), y));
-            let places: Arc<[u8]> = places.into();
-            Ok(tape.record(Work::new("max pool"), output, move |gradient, sink| {
-                let Array::Host(gradient) = gradient else {
-                    anyhow::bail!("a gradient on the CPU was expected")
-                };
-                let back = backward(&geometry, &gradient.floats, &places);
-                sink.give(node, Array::Host(Host::new(geometry.input().to_vec(), back)))
-            }))
-        }
+        Array::Host(x) => Ok(on_host(tape, node, geometry, &x.numbers)),
+        Array::Half(x) => Ok(on_host(tape, node, geometry, &x.numbers)),
         #[cfg(any(feature = "cuda", test))]
         Array::Device(x) if super::gpu::takes(x) => {
             let (y, places) = super::gpu::max_pool(&geometry, x)?;
@@ -63,18 +54,33 @@ pub(crate) fn max_pool(
     }
 }
 
+fn on_host<N: Number>(
+    tape: &mut Tape,
+    node: Option<usize>,
+    geometry: Geometry,
+    x: &[N],
+) -> Value {
+    let (y, places) = forward(&geometry, x);
+    let output = N::array(Host::new(geometry.output().to_vec(), y));
+    let places: Arc<[u8]> = places.into();
+    tape.record(Work::new("max pool"), output, move |gradient, sink| {
+        let back = backward(&geometry, &N::taken(gradient)?.numbers, &places);
+        sink.give(node, N::array(Host::new(geometry.input().to_vec(), back)))
+    })
+}
+
 vectorized! {
-    fn first(y: &mut [f32], places: &mut [u8], x: &[f32], place: u8) {
+    fn first<N: Number>(y: &mut [N], places: &mut [u8], x: &[N], place: u8) {
         y.copy_from_slice(x);
         places.fill(place);
     }
 }
 
 vectorized! {
-    fn larger(y: &mut [f32], places: &mut [u8], x: &[f32], place: u8) {
+    fn larger<N: Number>(y: &mut [N], places: &mut [u8], x: &[N], place: u8) {
         for ((y, old), x) in y.iter_mut().zip(places).zip(x) {
             // what is not a number wins, as in PyTorch
-            let wins = (*x > *y) | x.is_nan();
+            let wins = (x.wide() > y.wide()) | x.wide().is_nan();
             *y = if wins { *x } else { *y };
             *old = if wins { place } else { *old };
         }
@@ -82,20 +88,20 @@ vectorized! {
 }
 
 vectorized! {
-    fn collect(back: &mut [f32], gradient: &[f32], places: &[u8], place: u8) {
-        for ((back, gradient), &old) in back.iter_mut().zip(gradient).zip(places) {
-            *back += if old == place { *gradient } else { 0.0 };
+    fn collect<N: Number>(sums: &mut [f32], gradient: &[N], places: &[u8], place: u8) {
+        for ((sum, gradient), &old) in sums.iter_mut().zip(gradient).zip(places) {
+            *sum += if old == place { gradient.wide() } else { 0.0 };
         }
     }
 }
 
 /// Returns the maxima, and at which place of the window each was found.
-fn forward(geometry: &Geometry, x: &[f32]) -> (Floats, Vec<u8>) {
+fn forward<N: Number>(geometry: &Geometry, x: &[N]) -> (Block<N>, Vec<u8>) {
     let Geometry { height, width, rows, columns, .. } = *geometry;
     let [kernel, stride, padding] = [geometry.kernel[0], geometry.stride[0], geometry.padding[0]];
     let channels = geometry.inputs;
     let length = geometry.output().iter().product();
-    let mut y = Floats::stale(length);
+    let mut y = Block::stale(length);
     let mut places = vec![0; length];
     y.par_chunks_mut(columns * channels)
         .zip(places.par_chunks_mut(columns * channels))
@@ -127,11 +133,11 @@ fn forward(geometry: &Geometry, x: &[f32]) -> (Floats, Vec<u8>) {
 }
 
 /// Gives each gradient to the pixel where its maximum was found.
-fn backward(geometry: &Geometry, gradient: &[f32], places: &[u8]) -> Floats {
+fn backward<N: Number>(geometry: &Geometry, gradient: &[N], places: &[u8]) -> Block<N> {
     let Geometry { height, width, rows, columns, .. } = *geometry;
     let [kernel, stride, padding] = [geometry.kernel[0], geometry.stride[0], geometry.padding[0]];
     let channels = geometry.inputs;
-    let mut back = Floats::stale(geometry.input().iter().product());
+    let mut back = Block::stale(geometry.input().iter().product());
     // the moves of a window along one side that see a pixel, first and one past the last
     let moves = |pixel: usize, count: usize| {
         let from = (pixel + padding + 1).saturating_sub(kernel).div_ceil(stride);
@@ -139,17 +145,19 @@ fn backward(geometry: &Geometry, gradient: &[f32], places: &[u8]) -> Floats {
     };
     back.par_chunks_mut(width * channels).enumerate().for_each(|(line, back)| {
         let (image, row) = (line / height, line % height);
+        let mut sums = vec![0.0; channels];
         for (column, back) in back.chunks_exact_mut(channels).enumerate() {
-            back.fill(0.0);
+            sums.fill(0.0);
             for down in moves(row, rows) {
                 for right in moves(column, columns) {
                     let place = (row + padding - down * stride) * kernel
                         + (column + padding - right * stride);
                     let from = ((image * rows + down) * columns + right) * channels;
                     let range = from..from + channels;
-                    collect(back, &gradient[range.clone()], &places[range], place as u8);
+                    collect(&mut sums, &gradient[range.clone()], &places[range], place as u8);
                 }
             }
+            convert(back, &sums);
         }
     });
     back

@@ -1,6 +1,6 @@
 //! Training operators with hand-written gradients, on a tape of our own.
 //!
-//! Activations are NHWC. On the CPU an operator runs our own kernels over pooled buffers. On a GPU
+//! Activations are NHWC, f32 or bf16. On the CPU an operator runs our own kernels over pooled buffers. On a GPU
 //! convolutions go through cuDNN, and most others through kernels of ours; what is left, there and on any
 //! other device, is a composition of plain tensor operations with the same formulas. Either way
 //! its bytes depend on the device and the instruction set alone, never on the number of threads.
@@ -26,6 +26,7 @@ mod layer_scale;
 mod linear;
 mod matrix;
 mod max_pool;
+mod number;
 mod parity;
 mod prelu;
 mod profile;

@@ -5,8 +5,9 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::columns::add_parts;
-use super::floats::Floats;
+use super::floats::Block;
 use super::instructions::vectorized;
+use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
@@ -30,34 +31,8 @@ pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Val
     );
     let (node, slope) = (x.node, slope.clone());
     match x.array() {
-        Array::Host(x) => {
-            let slopes = read(&slope.variable, <[f32]>::to_vec)?;
-            let chunk = (CHUNK / channels).max(1) * channels;
-            let mut y = Floats::stale(x.floats.len());
-            y.par_chunks_mut(chunk)
-                .zip(x.floats.par_chunks(chunk))
-                .for_each(|(y, x)| bend(y, x, &slopes));
-            let output = Array::Host(Host::new(x.shape.clone(), y));
-            let x = x.clone();
-            Ok(tape.record(Work::new("PReLU"), output, move |gradient, sink| {
-                let Array::Host(gradient) = gradient else {
-                    anyhow::bail!("a gradient on the CPU was expected")
-                };
-                let (shape, mut gradient) = gradient.into_owned();
-                let parts: Vec<Vec<f32>> = gradient
-                    .par_chunks_mut(chunk)
-                    .zip(x.floats.par_chunks(chunk))
-                    .map(|(gradient, x)| {
-                        let mut sums = vec![0.0; channels];
-                        back(gradient, x, &slopes, &mut sums);
-                        sums
-                    })
-                    .collect();
-                let sums = add_parts(&parts, channels);
-                sink.give_parameter(&slope, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
-                sink.give(node, Array::Host(Host::new(shape, gradient)))
-            }))
-        }
+        Array::Host(x) => on_host(tape, node, x, slope),
+        Array::Half(x) => on_host(tape, node, x, slope),
         #[cfg(any(feature = "cuda", test))]
         Array::Device(x) if super::gpu::takes(x) => super::gpu::prelu(tape, node, x, &slope),
         Array::Device(x) => {
@@ -78,28 +53,62 @@ pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Val
     }
 }
 
+fn on_host<N: Number>(
+    tape: &mut Tape,
+    node: Option<usize>,
+    x: &Host<N>,
+    slope: Parameter,
+) -> Result<Value> {
+    let slopes = read(&slope.variable, <[f32]>::to_vec)?;
+    let channels = slopes.len();
+    let chunk = (CHUNK / channels).max(1) * channels;
+    let mut y = Block::stale(x.numbers.len());
+    y.par_chunks_mut(chunk)
+        .zip(x.numbers.par_chunks(chunk))
+        .for_each(|(y, x)| bend(y, x, &slopes));
+    let output = N::array(Host::new(x.shape.clone(), y));
+    let x = x.clone();
+    Ok(tape.record(Work::new("PReLU"), output, move |gradient, sink| {
+        let (shape, mut gradient) = N::taken(gradient)?.into_owned();
+        let parts: Vec<Vec<f32>> = gradient
+            .par_chunks_mut(chunk)
+            .zip(x.numbers.par_chunks(chunk))
+            .map(|(gradient, x)| {
+                let mut sums = vec![0.0; channels];
+                back(gradient, x, &slopes, &mut sums);
+                sums
+            })
+            .collect();
+        let sums = add_parts(&parts, channels);
+        sink.give_parameter(&slope, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
+        sink.give(node, N::array(Host::new(shape, gradient)))
+    }))
+}
+
 vectorized! {
-    fn bend(y: &mut [f32], x: &[f32], slopes: &[f32]) {
+    fn bend<N: Number>(y: &mut [N], x: &[N], slopes: &[f32]) {
         let channels = slopes.len();
         for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for ((y, &x), slope) in y.iter_mut().zip(x).zip(slopes) {
-                *y = if x > 0.0 { x } else { x * slope };
+            for ((y, x), slope) in y.iter_mut().zip(x).zip(slopes) {
+                let x = x.wide();
+                *y = N::narrow(if x > 0.0 { x } else { x * slope });
             }
         }
     }
 }
 
 vectorized! {
-    fn back(gradient: &mut [f32], x: &[f32], slopes: &[f32], sums: &mut [f32]) {
+    fn back<N: Number>(gradient: &mut [N], x: &[N], slopes: &[f32], sums: &mut [f32]) {
         let channels = slopes.len();
         let sums = &mut sums[..channels];
         for (gradient, x) in gradient.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for (((gradient, &x), slope), sum) in
+            for (((gradient, x), slope), sum) in
                 gradient.iter_mut().zip(x).zip(slopes).zip(sums.iter_mut())
             {
+                let (given, x) = (gradient.wide(), x.wide());
                 let above = x > 0.0;
-                *sum += if above { 0.0 } else { *gradient * x };
-                *gradient = if above { *gradient } else { *gradient * slope };
+                *sum += if above { 0.0 } else { given * x };
+                *gradient = N::narrow(if above { given } else { given * slope });
             }
         }
     }

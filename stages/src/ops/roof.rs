@@ -2,14 +2,17 @@
 
 use std::hint::black_box;
 
+use half::bf16;
+
 use super::floats::Floats;
 use super::matrix::{Kernels, Lines, LinesMut, Packed, product};
 
-/// Multiplies and adds in registers alone, on every thread; returns how many floating-point operations that
-/// was.
-pub(crate) fn multiply_adds(rounds: usize) -> u64 {
+/// Multiplies and adds f32s, or bf16s into f32s, in registers alone, on every thread; returns how many
+/// floating-point operations that was.
+pub(crate) fn multiply_adds(rounds: usize, halves: bool) -> u64 {
     let kernels = Kernels::best();
-    let all = rayon::broadcast(|_| kernels.multiply_add(black_box(rounds)));
+    let run = if halves { Kernels::multiply_add::<bf16> } else { Kernels::multiply_add::<f32> };
+    let all = rayon::broadcast(|_| run(kernels, black_box(rounds)));
     all.into_iter().map(|(sum, operations)| (black_box(sum), operations).1).sum()
 }
 
@@ -44,20 +47,27 @@ impl SquareProduct {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::{SquareProduct, multiply_adds};
     use crate::ops::instructions::Instructions;
     use crate::ops::matrix::Kernels;
 
     #[test]
     fn operations_are_counted_and_done() {
-        let [once, twice] = [1000, 2000].map(multiply_adds);
+        let [once, twice] = [1000, 2000].map(|rounds| multiply_adds(rounds, false));
         assert!(once > 0 && twice == 2 * once, "{once} {twice}");
+        assert_eq!(multiply_adds(1000, true), 2 * once);
         for &instructions in Instructions::available() {
-            let (sum, operations) = Kernels::of(instructions).multiply_add(3);
-            // x → 0.999 x + 0.001 three times, of 0 to 11
-            let expected: f32 = (0..12).map(|x| 0.999_f32.powi(3) * (x as f32 - 1.0) + 1.0).sum();
-            assert!((sum - expected).abs() < 1e-3, "{sum} {expected}");
-            assert!(operations.is_multiple_of(2 * 12 * 3) && operations >= 288, "{operations}");
+            let kernels = Kernels::of(instructions);
+            let (sum, operations) = kernels.multiply_add::<f32>(3);
+            let sums = if kernels.width() == 32 { 24.0 } else { 12.0 };
+            // 0, 1, 2 and so on, each with three products more
+            let numbers = sums * (sums - 1.0) / 2.0;
+            assert_eq!(sum, numbers + sums * 3.0);
+            assert_eq!(operations, 3 * sums as u64 * kernels.width() as u64);
+            let (sum, pairs) = kernels.multiply_add::<bf16>(3);
+            assert_eq!((sum, pairs), (numbers + sums * 6.0, 2 * operations));
         }
     }
 

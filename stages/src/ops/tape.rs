@@ -91,6 +91,7 @@ impl Tape {
         ensure!(last < steps.len(), "the output belongs to another tape");
         let gradient = match output.array() {
             Array::Host(_) => Array::of(gradient),
+            Array::Half(_) => Array::of(gradient.to_dtype(DType::BF16)?),
             Array::Device(output) => Array::Device(gradient.detach().to_dtype(output.dtype())?),
         };
         let mut sink = Sink { values: vec![None; steps.len()], parameters: Gradients::new() };

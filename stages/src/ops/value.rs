@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{DType, Device, Storage, Tensor, WithDType};
+use half::bf16;
 
-use super::floats::Floats;
+use super::floats::Block;
+use super::number::Number;
 
 /// An array that an operator reads: an activation, a constant or a parameter. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,16 +22,18 @@ pub(crate) struct Value {
 #[derive(Clone, Debug)]
 pub(super) enum Array {
     /// f32 on the CPU, for our own kernels.
-    Host(Host),
+    Host(Host<f32>),
+    /// bf16 on the CPU, likewise.
+    Half(Host<bf16>),
     /// Anywhere, for compositions of tensor operations.
     Device(Tensor),
 }
 
-/// An f32 array on the CPU.
+/// An array on the CPU.
 #[derive(Clone, Debug)]
-pub(super) struct Host {
+pub(super) struct Host<N: Number> {
     pub(super) shape: Vec<usize>,
-    pub(super) floats: Arc<Floats>,
+    pub(super) numbers: Arc<Block<N>>,
 }
 
 impl Value {
@@ -58,26 +62,28 @@ impl Value {
         match &self.array {
             Array::Device(tensor) => tensor,
             Array::Host(host) => self.tensor.get_or_init(|| host.tensor()),
+            Array::Half(host) => self.tensor.get_or_init(|| host.tensor()),
         }
     }
 }
 
 impl Array {
-    /// Takes a tensor in: f32 on the CPU is copied into a buffer of ours, any other is kept.
+    /// Takes a tensor in: f32 and bf16 on the CPU are copied into a buffer of ours, any other is kept.
     pub(super) fn of(tensor: Tensor) -> Self {
-        let hosted = matches!(tensor.device(), Device::Cpu) && tensor.dtype() == DType::F32;
+        let hosted = matches!(tensor.device(), Device::Cpu);
         #[cfg(all(test, not(feature = "cuda")))]
         let hosted = hosted && !super::gpu::emulated();
-        if hosted {
-            let floats = read(&tensor, Floats::copy).expect("f32 on the CPU can be read");
-            return Self::Host(Host::new(tensor.dims().to_vec(), floats));
+        match tensor.dtype() {
+            DType::F32 if hosted => Self::Host(Host::of(&tensor)),
+            DType::BF16 if hosted => Self::Half(Host::of(&tensor)),
+            _ => Self::Device(tensor.detach()),
         }
-        Self::Device(tensor.detach())
     }
 
     pub(super) fn dims(&self) -> &[usize] {
         match self {
             Self::Host(host) => &host.shape,
+            Self::Half(host) => &host.shape,
             Self::Device(tensor) => tensor.dims(),
         }
     }
@@ -93,41 +99,52 @@ impl Array {
     pub(super) fn plus(self, other: &Self) -> Result<Self> {
         ensure!(self.dims() == other.dims(), "{:?} and {:?} differ", self.dims(), other.dims());
         match (self, other) {
-            (Self::Host(mine), Self::Host(other)) => {
-                let mut sum = mine.into_owned();
-                super::add::accumulate(&mut sum.1, &other.floats);
-                Ok(Self::Host(Host::new(sum.0, sum.1)))
-            }
+            (Self::Host(mine), Self::Host(other)) => Ok(Self::Host(mine.plus(other))),
+            (Self::Half(mine), Self::Half(other)) => Ok(Self::Half(mine.plus(other))),
             (Self::Device(mine), Self::Device(other)) => Ok(Self::Device((mine + other)?)),
-            _ => bail!("one gradient is on the CPU and one is not"),
+            _ => bail!("two gradients of one value are of different kinds"),
         }
     }
 }
 
-impl Host {
-    pub(super) fn new(shape: Vec<usize>, floats: Floats) -> Self {
-        debug_assert_eq!(shape.iter().product::<usize>(), floats.len());
-        Self { shape, floats: Arc::new(floats) }
+impl<N: Number> Host<N> {
+    pub(super) fn new(shape: Vec<usize>, numbers: Block<N>) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
+        Self { shape, numbers: Arc::new(numbers) }
+    }
+
+    fn of(tensor: &Tensor) -> Self {
+        let numbers = read(tensor, Block::copy).expect("numbers on the CPU can be read");
+        Self::new(tensor.dims().to_vec(), numbers)
     }
 
     fn tensor(&self) -> Tensor {
-        Tensor::from_slice(&self.floats, self.shape.as_slice(), &Device::Cpu)
+        Tensor::from_slice(&self.numbers, self.shape.as_slice(), &Device::Cpu)
             .expect("a buffer holds as many numbers as its shape says")
     }
 
+    fn plus(self, other: &Self) -> Self {
+        let (shape, mut sum) = self.into_owned();
+        super::add::accumulate(&mut sum, &other.numbers);
+        Self::new(shape, sum)
+    }
+
     /// Returns the shape and the numbers to write on: its own, or a copy where others read them.
-    pub(super) fn into_owned(self) -> (Vec<usize>, Floats) {
-        let floats = Arc::try_unwrap(self.floats).unwrap_or_else(|shared| Floats::copy(&shared));
-        (self.shape, floats)
+    pub(super) fn into_owned(self) -> (Vec<usize>, Block<N>) {
+        let numbers = Arc::try_unwrap(self.numbers).unwrap_or_else(|shared| Block::copy(&shared));
+        (self.shape, numbers)
     }
 }
 
-/// Shows the numbers of an f32 tensor on the CPU to a function, without a copy where they lie in
-/// order.
-pub(super) fn read<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+/// Shows the numbers of a tensor on the CPU to a function, without a copy where they lie in order.
+///
+/// # Errors
+///
+/// When they are of another type.
+pub(super) fn read<N: WithDType, R>(tensor: &Tensor, look: impl FnOnce(&[N]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { bail!("a tensor of the CPU was expected") };
     let (start, end) = layout.contiguous_offsets().context("a contiguous tensor was expected")?;
-    Ok(look(&storage.as_slice::<f32>()?[start..end]))
+    Ok(look(&storage.as_slice::<N>()?[start..end]))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub(crate) enum Precision {
     /// 32 bits.
     #[default]
     F32,
-    /// bfloat16, on a GPU alone.
+    /// bfloat16.
     Bf16,
 }
 
@@ -58,17 +58,10 @@ pub(crate) enum Which {
 
 impl Precision {
     /// Returns the type of the activations.
-    ///
-    /// # Errors
-    ///
-    /// When the device cannot compute with it.
-    pub(crate) fn dtype(self, device: &Device) -> anyhow::Result<DType> {
+    pub(crate) fn dtype(self) -> DType {
         match self {
-            Self::F32 => Ok(DType::F32),
-            Self::Bf16 if device.is_cpu() => {
-                bail!("precision bf16 needs a GPU: use precision = \"f32\" on the CPU")
-            }
-            Self::Bf16 => Ok(DType::BF16),
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
         }
     }
 }
@@ -119,7 +112,7 @@ impl Description {
         precision: Precision,
         device: &Device,
     ) -> anyhow::Result<Network> {
-        let dtype = precision.dtype(device)?;
+        let dtype = precision.dtype();
         let classes = self.classes.len();
         let network = Network::new(0, device, dtype, &self.model, &self.loss, classes, None)?;
         network.weights.load(&directory.join(which.file()))?;

@@ -221,7 +221,6 @@ fn data_that_do_not_fit_are_refused() {
     check(&settings(""), &dev(less), "class `n000005` of train is not in dev");
     check(&settings(""), &dev(other), "class `n000009` of dev is not in train");
     check(&settings("select = \"retrieval\""), &dev(all), "needs two dev images of some class");
-    check(&settings("precision = \"bf16\""), &nothing, "precision bf16 needs a GPU");
     check(&settings("classes = 7"), &nothing, "are of 6 classes where `classes` says 7");
     check(&settings("parameter-limit = 1000"), &nothing, "are more than parameter-limit 1000");
     check(&settings("new-head = true"), &nothing, "`initial`, which is not wired");

@@ -151,11 +151,11 @@ impl Roof {
         self.0.run()
     }
 
-    /// Multiplies and adds in registers, so often, on every thread; returns how many floating-point
-    /// operations that was.
+    /// Multiplies and adds f32s, or bf16s into f32s, in registers, so often, on every thread; returns how
+    /// many floating-point operations that was.
     #[must_use]
-    pub fn registers(rounds: usize) -> u64 {
-        multiply_adds(rounds)
+    pub fn registers(rounds: usize, halves: bool) -> u64 {
+        multiply_adds(rounds, halves)
     }
 }
 
@@ -179,6 +179,6 @@ mod tests {
         assert!((0.38..0.62).contains(&threshold), "{threshold}");
         let deviation = Counting::new(5, 8).run();
         assert!((0.2..0.4).contains(&deviation), "{deviation}");
-        assert!(Roof::new(8).product() > 0.0 && Roof::registers(10) > 0);
+        assert!(Roof::new(8).product() > 0.0 && Roof::registers(10, true) > 0);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn batch_norm(
     let added = match after.residual {
         None => None,
         Some(Array::Device(added)) => Some(added.contiguous()?),
-        Some(Array::Host(_)) => anyhow::bail!("the residual is not on the GPU"),
+        Some(Array::Host(_) | Array::Half(_)) => anyhow::bail!("the residual is not on the GPU"),
     };
     let limits = Limits::of(after.rectifier);
     let bias = norm.bias.variable.detach();

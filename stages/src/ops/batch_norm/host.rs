@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::Statistics;
 use crate::ops::columns::widened;
-use crate::ops::floats::Floats;
+use crate::ops::floats::Block;
 use crate::ops::instructions::vectorized;
+use crate::ops::number::Number;
 use crate::ops::rectifier::Rectifier;
 
 /// Numbers that one task takes: they stay in the L1 or L2 cache between its passes.
@@ -57,23 +58,23 @@ fn chunk(channels: usize) -> usize {
 }
 
 vectorized! {
-    fn add_pixels(sums: &mut [f32], x: &[f32]) {
+    fn add_pixels<N: Number>(sums: &mut [f32], x: &[N]) {
         let channels = sums.len();
         for x in x.chunks_exact(channels) {
             for (sum, x) in sums.iter_mut().zip(x) {
-                *sum += x;
+                *sum += x.wide();
             }
         }
     }
 }
 
 vectorized! {
-    fn add_squares(sums: &mut [f32], x: &[f32], mean: &[f32]) {
+    fn add_squares<N: Number>(sums: &mut [f32], x: &[N], mean: &[f32]) {
         let channels = sums.len();
         let mean = &mean[..channels];
         for x in x.chunks_exact(channels) {
             for ((sum, x), mean) in sums.iter_mut().zip(x).zip(mean) {
-                *sum += (x - mean) * (x - mean);
+                *sum += (x.wide() - mean) * (x.wide() - mean);
             }
         }
     }
@@ -81,7 +82,7 @@ vectorized! {
 
 /// Returns mean and biased variance of each channel: two passes over each chunk while it is in
 /// the cache, and chunks joined in f64 in their order (Chan, Golub and LeVeque 1979).
-pub(super) fn statistics(x: &[f32], channels: usize) -> Statistics {
+pub(super) fn statistics<N: Number>(x: &[N], channels: usize) -> Statistics {
     let parts: Vec<(usize, Vec<f32>, Vec<f32>)> = x
         .par_chunks(chunk(channels))
         .map(|x| {
@@ -115,23 +116,23 @@ pub(super) fn statistics(x: &[f32], channels: usize) -> Statistics {
 }
 
 vectorized! {
-    fn normalize(y: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2]) {
+    fn normalize<N: Number>(y: &mut [N], x: &[N], scale: &[f32], shift: &[f32], limits: [f32; 2]) {
         let [lowest, highest] = limits;
         let channels = scale.len();
         let shift = &shift[..channels];
         for (y, x) in y.chunks_mut(channels).zip(x.chunks(channels)) {
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                let mapped = x * scale + shift;
+                let mapped = x.wide() * scale + shift;
                 let mapped = if mapped < lowest { lowest } else { mapped };
-                *y = if mapped > highest { highest } else { mapped };
+                *y = N::narrow(if mapped > highest { highest } else { mapped });
             }
         }
     }
 }
 
 vectorized! {
-    fn normalize_and_add(
-        y: &mut [f32], x: &[f32], residual: &[f32], scale: &[f32], shift: &[f32], limits: [f32; 2],
+    fn normalize_and_add<N: Number>(
+        y: &mut [N], x: &[N], residual: &[N], scale: &[f32], shift: &[f32], limits: [f32; 2],
     ) {
         let [lowest, highest] = limits;
         let channels = scale.len();
@@ -144,25 +145,25 @@ vectorized! {
             for ((((y, x), r), scale), shift) in
                 y.iter_mut().zip(x).zip(residual).zip(scale).zip(shift)
             {
-                let mapped = x * scale + shift + r;
+                let mapped = x.wide() * scale + shift + r.wide();
                 let mapped = if mapped < lowest { lowest } else { mapped };
-                *y = if mapped > highest { highest } else { mapped };
+                *y = N::narrow(if mapped > highest { highest } else { mapped });
             }
         }
     }
 }
 
 /// Maps every number, adds the residual, and rectifies.
-pub(super) fn forward(
-    x: &[f32],
+pub(super) fn forward<N: Number>(
+    x: &[N],
     map: &Map,
-    residual: Option<&[f32]>,
+    residual: Option<&[N]>,
     rectifier: Rectifier,
-) -> Floats {
+) -> Block<N> {
     let chunk = chunk(map.channels());
     // what is not a number is beyond neither limit, and goes on to the loss, where it is noticed
     let limits = rectifier.limits().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-    let mut y = Floats::stale(x.len());
+    let mut y = Block::stale(x.len());
     let chunks = y.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
     match residual {
         None => chunks.for_each(|(y, x)| normalize(y, x, &map.scale, &map.shift, limits)),
@@ -174,17 +175,19 @@ pub(super) fn forward(
 }
 
 vectorized! {
-    fn keep_within(gradient: &mut [f32], output: &[f32], limits: [f32; 2]) {
+    fn keep_within<N: Number>(gradient: &mut [N], output: &[N], limits: [f32; 2]) {
         let [lowest, highest] = limits;
         for (gradient, output) in gradient.iter_mut().zip(output) {
-            let within = (*output > lowest) & (*output < highest);
-            *gradient = if within { *gradient } else { 0.0 };
+            let within = (output.wide() > lowest) & (output.wide() < highest);
+            *gradient = if within { *gradient } else { N::default() };
         }
     }
 }
 
 vectorized! {
-    fn add_gradients(sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], mean: &[f32]) {
+    fn add_gradients<N: Number>(
+        sums: (&mut [f32], &mut [f32]), x: &[N], gradient: &[N], mean: &[f32],
+    ) {
         let (plain, weighted) = sums;
         let channels = mean.len();
         let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
@@ -192,16 +195,16 @@ vectorized! {
             for ((((plain, weighted), x), gradient), mean) in
                 plain.iter_mut().zip(weighted.iter_mut()).zip(x).zip(gradient).zip(mean)
             {
-                *plain += gradient;
-                *weighted += gradient * (x - mean);
+                *plain += gradient.wide();
+                *weighted += gradient.wide() * (x.wide() - mean);
             }
         }
     }
 }
 
 vectorized! {
-    fn add_gradients_within(
-        sums: (&mut [f32], &mut [f32]), x: &[f32], gradient: &[f32], map: &Map, limits: [f32; 2],
+    fn add_gradients_within<N: Number>(
+        sums: (&mut [f32], &mut [f32]), x: &[N], gradient: &[N], map: &Map, limits: [f32; 2],
     ) {
         let (plain, weighted) = sums;
         let [lowest, highest] = limits;
@@ -218,9 +221,10 @@ vectorized! {
                 .zip(scale)
                 .zip(shift)
             {
+                let x = x.wide();
                 let output = x * scale + shift;
                 let within = (output > lowest) & (output < highest);
-                let gradient = if within { *gradient } else { 0.0 };
+                let gradient = if within { gradient.wide() } else { 0.0 };
                 *plain += gradient;
                 *weighted += gradient * (x - mean);
             }
@@ -231,10 +235,10 @@ vectorized! {
 /// Returns the gradients by weight and bias; chunks are added in f64 in their order. Where the output is
 /// given, the gradient is set to 0 where that is at a limit; else it is only taken to be 0 where the
 /// output, which is worked out again, is.
-pub(super) fn masked_sums(
-    x: &[f32],
-    gradient: &mut [f32],
-    output: Option<&[f32]>,
+pub(super) fn masked_sums<N: Number>(
+    x: &[N],
+    gradient: &mut [N],
+    output: Option<&[N]>,
     map: &Map,
     limits: Option<[f32; 2]>,
 ) -> Sums {
@@ -292,7 +296,7 @@ impl<'a> Back<'a> {
 }
 
 vectorized! {
-    fn back_to(back: &mut [f32], x: &[f32], gradient: &[f32], by: &Back<'_>) {
+    fn back_to<N: Number>(back: &mut [N], x: &[N], gradient: &[N], by: &Back<'_>) {
         let channels = by.scale.len();
         let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
         for ((back, x), gradient) in back
@@ -303,31 +307,36 @@ vectorized! {
             for (((((back, x), gradient), scale), slope), level) in
                 back.iter_mut().zip(x).zip(gradient).zip(by.scale).zip(slope).zip(level)
             {
-                *back = gradient * scale + (x * slope + level);
+                *back = N::narrow(gradient.wide() * scale + (x.wide() * slope + level));
             }
         }
     }
 }
 
 vectorized! {
-    fn back_in_place(gradient: &mut [f32], x: &[f32], by: &Back<'_>) {
+    fn back_in_place<N: Number>(gradient: &mut [N], x: &[N], by: &Back<'_>) {
         let channels = by.scale.len();
         let (slope, level) = (&by.slope[..channels], &by.level[..channels]);
         for (gradient, x) in gradient.chunks_mut(channels).zip(x.chunks(channels)) {
             for ((((gradient, x), scale), slope), level) in
                 gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level)
             {
-                *gradient = *gradient * scale + (x * slope + level);
+                *gradient = N::narrow(gradient.wide() * scale + (x.wide() * slope + level));
             }
         }
     }
 }
 
 /// Returns the gradient by x.
-pub(super) fn backward(x: &[f32], gradient: &[f32], map: &Map, sums: &Sums) -> Floats {
+pub(super) fn backward<N: Number>(
+    x: &[N],
+    gradient: &[N],
+    map: &Map,
+    sums: &Sums,
+) -> Block<N> {
     let by = Back::new(map, sums, (x.len() / map.channels()) as f64);
     let chunk = chunk(map.channels());
-    let mut back = Floats::stale(x.len());
+    let mut back = Block::stale(x.len());
     back.par_chunks_mut(chunk)
         .zip(x.par_chunks(chunk).zip(gradient.par_chunks(chunk)))
         .for_each(|(back, (x, gradient))| back_to(back, x, gradient, &by));
@@ -335,8 +344,8 @@ pub(super) fn backward(x: &[f32], gradient: &[f32], map: &Map, sums: &Sums) -> F
 }
 
 vectorized! {
-    fn back_in_place_within(
-        gradient: &mut [f32], x: &[f32], by: &Back<'_>, shift: &[f32], limits: [f32; 2],
+    fn back_in_place_within<N: Number>(
+        gradient: &mut [N], x: &[N], by: &Back<'_>, shift: &[f32], limits: [f32; 2],
     ) {
         let [lowest, highest] = limits;
         let channels = by.scale.len();
@@ -346,10 +355,11 @@ vectorized! {
             for (((((gradient, x), scale), slope), level), shift) in
                 gradient.iter_mut().zip(x).zip(by.scale).zip(slope).zip(level).zip(shift)
             {
+                let x = x.wide();
                 let output = x * scale + shift;
                 let within = (output > lowest) & (output < highest);
-                let given = if within { *gradient } else { 0.0 };
-                *gradient = given * scale + (x * slope + level);
+                let given = if within { gradient.wide() } else { 0.0 };
+                *gradient = N::narrow(given * scale + (x * slope + level));
             }
         }
     }
@@ -357,9 +367,9 @@ vectorized! {
 
 /// Turns the gradient by the output, which counts only where the output is within the limits, into that
 /// by x.
-pub(super) fn backward_in_place(
-    x: &[f32],
-    gradient: &mut [f32],
+pub(super) fn backward_in_place<N: Number>(
+    x: &[N],
+    gradient: &mut [N],
     map: &Map,
     sums: &Sums,
     limits: Option<[f32; 2]>,

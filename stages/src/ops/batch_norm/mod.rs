@@ -5,9 +5,10 @@ mod composed;
 mod fused;
 mod host;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
+use super::number::Number;
 use super::profile::Work;
 use super::rectifier::Rectifier;
 use super::tape::Tape;
@@ -77,7 +78,8 @@ pub(crate) fn batch_norm(
     );
     let after = After { residual: residual.map(Value::array), rectifier };
     match x.array() {
-        Array::Host(array) => on_host(tape, x, array, norm, after, residual),
+        Array::Host(array) => on_host(tape, x.node, array, norm, after, residual),
+        Array::Half(array) => on_host(tape, x.node, array, norm, after, residual),
         #[cfg(any(feature = "cuda", test))]
         Array::Device(array) if super::gpu::takes(array) => {
             fused::batch_norm(tape, x, array, norm, after, residual)
@@ -86,10 +88,10 @@ pub(crate) fn batch_norm(
     }
 }
 
-fn on_host(
+fn on_host<N: Number>(
     tape: &mut Tape,
-    x: &Value,
-    array: &Host,
+    node: Option<usize>,
+    array: &Host<N>,
     norm: &BatchNorm,
     after: After<'_>,
     residual: Option<&Value>,
@@ -97,11 +99,11 @@ fn on_host(
     let numbers = |variable: &Tensor| read(variable, <[f32]>::to_vec);
     let (weight, bias) = (numbers(&norm.weight.variable)?, numbers(&norm.bias.variable)?);
     let statistics = if tape.is_training() {
-        let statistics = host::statistics(&array.floats, weight.len());
+        let statistics = host::statistics(&array.numbers, weight.len());
         let device = Device::Cpu;
         let mean = Tensor::from_slice(&statistics.mean, weight.len(), &device)?;
         let variance = Tensor::from_slice(&statistics.variance, weight.len(), &device)?;
-        norm.observe(&mean, &variance, array.floats.len() / weight.len())?;
+        norm.observe(&mean, &variance, array.numbers.len() / weight.len())?;
         statistics
     } else {
         let mean = numbers(&norm.running_mean.variable)?;
@@ -110,27 +112,20 @@ fn on_host(
     let map = host::Map::new(&statistics, &weight, &bias, norm.eps);
     let added = match after.residual {
         None => None,
-        Some(Array::Host(added)) => Some(&added.floats[..]),
-        Some(Array::Device(_)) => anyhow::bail!("the residual is not on the CPU"),
+        Some(added) => Some(&N::host(added).context("the residual is of another kind")?.numbers[..]),
     };
-    let y = host::forward(&array.floats, &map, added, after.rectifier);
-    let output = Array::Host(Host::new(array.shape.clone(), y));
-    let (node, x) = (x.node, array.clone());
+    let y = host::forward(&array.numbers, &map, added, after.rectifier);
+    let output = Host::new(array.shape.clone(), y);
+    let x = array.clone();
     let limits = after.rectifier.limits();
     // without a residual the output follows from x, and is not read again
     let kept = limits.filter(|_| residual.is_some()).map(|_| output.clone());
     let residual_node = residual.map(|residual| residual.node);
     let norm = norm.clone();
-    Ok(tape.record(Work::new("batch norm"), output, move |gradient, sink| {
-        let Array::Host(gradient) = gradient else {
-            anyhow::bail!("a gradient on the CPU was expected")
-        };
-        let (shape, mut gradient) = gradient.into_owned();
-        let output = match &kept {
-            Some(Array::Host(output)) => Some(&output.floats[..]),
-            _ => None,
-        };
-        let sums = host::masked_sums(&x.floats, &mut gradient, output, &map, limits);
+    Ok(tape.record(Work::new("batch norm"), N::array(output), move |gradient, sink| {
+        let (shape, mut gradient) = N::taken(gradient)?.into_owned();
+        let output = kept.as_ref().map(|output| &output.numbers[..]);
+        let sums = host::masked_sums(&x.numbers, &mut gradient, output, &map, limits);
         drop(kept);
         let channels = map.channels();
         let device = Device::Cpu;
@@ -141,14 +136,14 @@ fn on_host(
         let by_bias = Tensor::from_slice(&sums.by_bias, channels, &device)?;
         sink.give_parameter(&norm.bias, by_bias)?;
         let Some(residual_node) = residual_node else {
-            host::backward_in_place(&x.floats, &mut gradient, &map, &sums, limits);
-            return sink.give(node, Array::Host(Host::new(shape, gradient)));
+            host::backward_in_place(&x.numbers, &mut gradient, &map, &sums, limits);
+            return sink.give(node, N::array(Host::new(shape, gradient)));
         };
         if node.is_some() {
-            let back = host::backward(&x.floats, &gradient, &map, &sums);
-            sink.give(node, Array::Host(Host::new(shape.clone(), back)))?;
+            let back = host::backward(&x.numbers, &gradient, &map, &sums);
+            sink.give(node, N::array(Host::new(shape.clone(), back)))?;
         }
-        sink.give(residual_node, Array::Host(Host::new(shape, gradient)))
+        sink.give(residual_node, N::array(Host::new(shape, gradient)))
     }))
 }
 

@@ -38,6 +38,7 @@ fn window(case: &Case) -> Vec<usize> {
 fn path_of(x: &ops::Value) -> Path {
     match x.array() {
         super::Array::Host(_) => Path::Kernels,
+        super::Array::Half(_) => Path::Halves,
         super::Array::Device(_) => Path::Composed,
     }
 }

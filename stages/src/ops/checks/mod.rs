@@ -4,10 +4,11 @@ mod batch_norms;
 mod differences;
 mod folding;
 mod golden;
+mod halves;
 mod kernels;
 mod threads;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::parity::cases::{self, Inputs, Operator, draw, operators};
 use super::profile::Work;
@@ -16,7 +17,7 @@ use super::{BatchNorm, Gradients, Tape, Value};
 use crate::weights::Parameter;
 
 fn numbers(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn parameter(name: &str, tensor: &Tensor) -> Parameter {
@@ -31,6 +32,8 @@ fn batch_norm(weight: &Tensor, bias: &Tensor, mean: &Tensor, var: &Tensor) -> Ba
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Path {
     Kernels,
+    /// Kernels, on bf16.
+    Halves,
     Composed,
 }
 
@@ -38,6 +41,7 @@ enum Path {
 fn leaf(tape: &mut Tape, name: &str, tensor: &Tensor, path: Path) -> Value {
     let array = match path {
         Path::Kernels => Array::of(tensor.clone()),
+        Path::Halves => Array::of(tensor.to_dtype(DType::BF16).unwrap()),
         Path::Composed => Array::Device(tensor.clone()),
     };
     let parameter = parameter(name, tensor);

@@ -1,14 +1,14 @@
 //! The same bytes whatever the number of threads, and from run to run.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{batch_norm, draw, numbers, parameter};
 use crate::ops::{self, LayerNorm, Moves, Rectifier, Tape, Value};
 use crate::rng::Random;
 
 /// Runs a small network with every operator and returns the bits of its output and gradients.
-fn bits() -> Vec<(String, Vec<u32>)> {
-    let images = draw("images", &[5, 34, 33, 3]);
+fn bits(dtype: DType) -> Vec<(String, Vec<u32>)> {
+    let images = draw("images", &[5, 34, 33, 3]).to_dtype(dtype).unwrap();
     let weight = |name: &str, shape: &[usize]| parameter(name, &draw(name, shape));
     let (stem, first) = (weight("stem", &[40, 3, 7, 7]), weight("first", &[40, 40, 3, 3]));
     let (second, head) = (weight("second", &[70, 40, 3, 3]), weight("head", &[9, 70]));
@@ -63,9 +63,14 @@ fn bits() -> Vec<(String, Vec<u32>)> {
 
 #[test]
 fn bytes_do_not_depend_on_threads() {
+    check(DType::F32);
+    check(DType::BF16);
+}
+
+fn check(dtype: DType) {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(bits)
+        pool.install(|| bits(dtype))
     };
     let one = with(1);
     let zero = |(name, words): &(String, Vec<u32>)| {
@@ -74,6 +79,6 @@ fn bytes_do_not_depend_on_threads() {
     let zeros: Vec<String> = one.iter().filter_map(zero).collect();
     assert!(zeros.is_empty(), "nothing reached {zeros:?}");
     for threads in [1, 2, 3] {
-        assert!(with(threads) == one, "{threads} threads give other bytes");
+        assert!(with(threads) == one, "{dtype:?}: {threads} threads give other bytes");
     }
 }

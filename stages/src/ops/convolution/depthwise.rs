@@ -9,8 +9,10 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::host::{Finish, reach};
-use crate::ops::floats::Floats;
-use crate::ops::matrix::{GatherTile, Kernels, StencilSumTile, StencilTile, Target, tiles};
+use crate::ops::floats::{Block, Floats};
+use crate::ops::matrix::{
+    Factor, GatherTile, Kernels, StencilSumTile, StencilTile, Target, tiles,
+};
 
 /// A convolution whose groups are single channels.
 pub(super) struct Depthwise<'a> {
@@ -92,23 +94,23 @@ impl<'a> Depthwise<'a> {
     }
 
     /// Returns the convolution of `x` by `weight` [channels, 1, kernel].
-    pub(super) fn forward(
+    pub(super) fn forward<N: Factor>(
         &self,
         kernels: &Kernels,
-        x: &[f32],
+        x: &[N],
         weight: &[f32],
         finish: Finish<'_>,
-    ) -> Floats {
+    ) -> Block<N> {
         self.apply(kernels, x, weight, &[self.straight()], self.sizes(), finish)
     }
 
     /// Returns the gradient by the images, given that by the result.
-    pub(super) fn input_gradient(
+    pub(super) fn input_gradient<N: Factor>(
         &self,
         kernels: &Kernels,
-        gradient: &[f32],
+        gradient: &[N],
         weight: &[f32],
-    ) -> Floats {
+    ) -> Block<N> {
         let [images, results] = self.sizes();
         let sizes = [results, images];
         self.apply(kernels, gradient, weight, &self.back(), sizes, Finish::default())
@@ -122,15 +124,15 @@ impl<'a> Depthwise<'a> {
 
     /// Computes every phase of a result, given rows and columns of the source and of it.
     #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-    fn apply(
+    fn apply<N: Factor>(
         &self,
         kernels: &Kernels,
-        source: &[f32],
+        source: &[N],
         weight: &[f32],
         phases: &[Phase],
         [inner, [rows, columns]]: [[usize; 2]; 2],
         finish: Finish<'_>,
-    ) -> Floats {
+    ) -> Block<N> {
         let (images, channels) = (self.geometry.images, self.geometry.inputs);
         let pixels = inner[0] * inner[1];
         assert_eq!(source.len(), images * pixels * channels, "a source of another shape");
@@ -144,7 +146,7 @@ impl<'a> Depthwise<'a> {
             .collect();
         let mut start = finish.bias.map_or_else(Vec::new, <[f32]>::to_vec);
         start.resize(blocks * width, 0.0);
-        let mut y = Floats::stale(images * rows * columns * channels);
+        let mut y = Block::stale(images * rows * columns * channels);
         let target = Target(y.as_mut_ptr());
         let room = || Floats::zeros(padded.whole[0] * padded.whole[1] * width);
         (0..images * blocks).into_par_iter().for_each_init(room, |room, task| {
@@ -192,11 +194,11 @@ impl<'a> Depthwise<'a> {
 
     /// Returns the gradient by the weight, [channels, 1, kernel].
     #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-    pub(super) fn weight_gradient(
+    pub(super) fn weight_gradient<N: Factor>(
         &self,
         kernels: &Kernels,
-        x: &[f32],
-        gradient: &[f32],
+        x: &[N],
+        gradient: &[N],
     ) -> Vec<f32> {
         let Geometry { images, height, width: across, rows, columns, .. } = *self.geometry;
         let channels = self.geometry.inputs;
@@ -205,14 +207,26 @@ impl<'a> Depthwise<'a> {
         let (width, blocks) = (kernels.width(), channels.div_ceil(kernels.width()));
         let offsets = padded.offsets(&phase, width);
         let taps = phase.taps.len();
-        let room = || Floats::zeros(padded.whole[0] * padded.whole[1] * width);
-        let sums = |room: &mut Floats, task: usize| {
+        let beside = Padded::around([rows, columns], &[]);
+        let room = || {
+            let given = Floats::stale(rows * columns * width);
+            (Floats::zeros(padded.whole[0] * padded.whole[1] * width), given)
+        };
+        let sums = |(room, given): &mut (Floats, Floats), task: usize| {
             let (image, block) = (task / blocks, task % blocks);
             let count = width.min(channels - block * width);
             let x = &x[image * height * across * channels..][..height * across * channels];
             padded.fill(kernels, room, x, channels, block * width..block * width + count);
-            let gradient = &gradient[image * rows * columns * channels..]
-                [..rows * columns * channels][block * width..];
+            let gradient =
+                &gradient[image * rows * columns * channels..][..rows * columns * channels];
+            let range = block * width..block * width + count;
+            let (gradient, pitch) = match N::singles(gradient) {
+                Some(gradient) => (&gradient[range.start..], channels),
+                None => {
+                    beside.fill(kernels, given, gradient, channels, range);
+                    (&given[..], width)
+                }
+            };
             let mut sums = vec![0.0; taps * width];
             for tile in tiles(taps, kernels.most_rows()) {
                 let tile_of = StencilSumTile {
@@ -222,7 +236,7 @@ impl<'a> Depthwise<'a> {
                     offsets: offsets[tile.clone()].as_ptr(),
                     size: [rows, columns],
                     gradient: gradient.as_ptr(),
-                    pitch: channels,
+                    pitch,
                     columns: count,
                     target: sums[tile.start * width..].as_mut_ptr(),
                 };
@@ -301,11 +315,11 @@ impl Padded {
 
     /// Copies some channels of an image into the middle of the room.
     #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-    fn fill(
+    fn fill<N: Factor>(
         &self,
         kernels: &Kernels,
         room: &mut [f32],
-        image: &[f32],
+        image: &[N],
         channels: usize,
         range: Range<usize>,
     ) {

@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::ops::matrix::{Sources, Targets};
+use crate::ops::number::Number;
 
 /// Pixels of an image, found from the pixels of a grid that moves over it in steps.
-pub(super) struct Field<'a> {
-    image: &'a [f32],
+pub(super) struct Field<'a, N> {
+    image: &'a [N],
     height: usize,
     width: usize,
     channels: usize,
@@ -21,17 +22,19 @@ pub(super) struct Field<'a> {
     first: usize,
     depth: usize,
     /// A run of zeros, for what lies outside the image.
-    zeros: Vec<f32>,
+    zeros: Vec<N>,
 }
 
-impl<'a> Field<'a> {
-    /// Views images [N, H, W, C]: every pixel, and of each the channels of a range.
+impl<'a, N: Number> Field<'a, N> {
+    /// Views images [N, H, W, C], and maybe numbers after them that a run may reach: every pixel, and of each
+    /// the channels of a range.
     pub(super) fn new(
-        image: &'a [f32],
+        image: &'a [N],
         [images, height, width, channels]: [usize; 4],
         range: Range<usize>,
     ) -> Self {
-        assert_eq!(image.len(), images * height * width * channels, "an image of another shape");
+        let count = images * height * width * channels;
+        assert!(image.len() >= count, "{} numbers of {count}", image.len());
         assert!(range.end <= channels, "channel {} of {channels}", range.end);
         Self {
             image,
@@ -43,7 +46,7 @@ impl<'a> Field<'a> {
             taps: vec![(0, 0)],
             first: range.start,
             depth: range.len(),
-            zeros: vec![0.0; range.len()],
+            zeros: vec![N::default(); range.len()],
         }
     }
 
@@ -60,13 +63,13 @@ impl<'a> Field<'a> {
 
     /// Makes a run this long from a pixel on: over several pixels of a row, where it never leaves it.
     pub(super) fn running(self, depth: usize) -> Self {
-        Self { depth, zeros: vec![0.0; depth], ..self }
+        Self { depth, zeros: vec![N::default(); depth], ..self }
     }
 }
 
 #[expect(unsafe_code, reason = "hands out pointers into a borrowed image")]
 // SAFETY: a run is either `zeros`, of `depth` numbers, or a checked slice of the image.
-unsafe impl Sources for Field<'_> {
+unsafe impl<N: Number> Sources<N> for Field<'_, N> {
     fn taps(&self) -> usize {
         self.taps.len()
     }
@@ -76,7 +79,7 @@ unsafe impl Sources for Field<'_> {
     fn rows(&self) -> usize {
         self.grid.iter().product()
     }
-    fn locate(&self, rows: Range<usize>, taps: Range<usize>, table: &mut [*const f32]) {
+    fn locate(&self, rows: Range<usize>, taps: Range<usize>, table: &mut [*const N]) {
         let [_, grid_height, grid_width] = self.grid;
         let first = rows.start;
         for ((down, right), table) in self.taps[taps].iter().zip(table.chunks_exact_mut(rows.len()))
@@ -108,8 +111,8 @@ unsafe impl Sources for Field<'_> {
 }
 
 /// Every so many pixels of an image to write, from one of its first pixels on.
-pub(super) struct Phase<'a> {
-    start: *mut f32,
+pub(super) struct Phase<'a, N> {
+    start: *mut N,
     /// Rows and columns of the image, and channels.
     shape: [usize; 3],
     /// Images, rows and columns that are written.
@@ -118,18 +121,18 @@ pub(super) struct Phase<'a> {
     first: [usize; 2],
     /// The channels that are written.
     range: Range<usize>,
-    numbers: PhantomData<&'a mut [f32]>,
+    numbers: PhantomData<&'a mut [N]>,
 }
 
 #[expect(unsafe_code, reason = "pixels of a borrowed image are written by different threads")]
 // SAFETY: the pointer is only handed out, pixel by pixel.
-unsafe impl Sync for Phase<'_> {}
+unsafe impl<N: Send> Sync for Phase<'_, N> {}
 
-impl<'a> Phase<'a> {
+impl<'a, N> Phase<'a, N> {
     /// Views every `step`-th pixel of images [N, H, W, C] from pixel `first` on, down and right, and
     /// of each the channels of a range.
     pub(super) fn new(
-        image: &'a mut [f32],
+        image: &'a mut [N],
         shape: [usize; 4],
         step: [usize; 2],
         first: [usize; 2],
@@ -155,14 +158,14 @@ impl<'a> Phase<'a> {
 #[expect(unsafe_code, reason = "hands out pointers into a borrowed image")]
 // SAFETY: `grid` counts only pixels inside the image, each once; the image is mutably borrowed as
 // long as this lives.
-unsafe impl Targets for Phase<'_> {
+unsafe impl<N: Send> Targets<N> for Phase<'_, N> {
     fn columns(&self) -> usize {
         self.range.len()
     }
     fn rows(&self) -> usize {
         self.grid.iter().product()
     }
-    fn locate(&self, rows: Range<usize>, table: &mut [*mut f32]) {
+    fn locate(&self, rows: Range<usize>, table: &mut [*mut N]) {
         assert!(rows.end <= self.rows(), "pixel {} of {}", rows.end, self.rows());
         let [height, width, channels] = self.shape;
         for (place, row) in table.iter_mut().zip(rows) {

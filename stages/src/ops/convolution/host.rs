@@ -8,8 +8,9 @@ use super::depthwise::Depthwise;
 use super::field::{Field, Phase};
 use super::geometry::Geometry;
 use super::winograd::Winograd;
-use crate::ops::floats::Floats;
-use crate::ops::matrix::{Kernels, Lines, LinesMut, Packed, Targets as _, outer, product};
+use crate::ops::floats::Block;
+use crate::ops::matrix::{Factor, Kernels, Lines, LinesMut, Packed, Targets as _, outer, product};
+use crate::ops::number::widened;
 
 /// Up to as many channels a whole row of the kernel is one run: the image is copied with zeros on
 /// its left and right, so that the run never leaves it.
@@ -45,12 +46,19 @@ fn part<'a>(geometry: &Geometry, weight: &'a [f32], group: usize) -> &'a [f32] {
     &weight[group * length..][..length]
 }
 
+/// Returns how many numbers a run of the narrow path has: as many as a row of the kernel, and what is
+/// missing to a whole lane, which lies beyond and meets weights of 0.
+fn narrow_run<N: Factor>(geometry: &Geometry) -> usize {
+    (geometry.kernel[1] * geometry.inputs).next_multiple_of(N::TOGETHER)
+}
+
 /// Shows a function the places of a group of channels that a window reads.
-fn with_windows<R>(
+fn with_windows<N: Factor, R>(
     geometry: &Geometry,
-    x: &[f32],
+    x: &[N],
     group: usize,
-    look: impl FnOnce(&Field<'_>) -> R,
+    run: usize,
+    look: impl FnOnce(&Field<'_, N>) -> R,
 ) -> R {
     let [down, right] = geometry.padding.map(|padding| padding as isize);
     let grid = [geometry.images, geometry.rows, geometry.columns];
@@ -67,7 +75,7 @@ fn with_windows<R>(
     }
     let [images, height, width, channels] = geometry.input();
     let wide = width + 2 * geometry.padding[1];
-    let mut padded = Floats::zeros(images * height * wide * channels);
+    let mut padded = Block::zeros(images * height * wide * channels + N::TOGETHER - 1);
     let inner = geometry.padding[1] * channels..(geometry.padding[1] + width) * channels;
     padded
         .par_chunks_exact_mut(wide * channels)
@@ -76,24 +84,32 @@ fn with_windows<R>(
     let row = |row| ((row * geometry.dilation[0]) as isize - down, 0);
     let taps = (0..geometry.kernel[0]).map(row).collect();
     let field = Field::new(&padded, [images, height, wide, channels], 0..channels);
-    look(&field.seen_from(grid, step, taps).running(geometry.kernel[1] * channels))
+    look(&field.seen_from(grid, step, taps).running(run))
+}
+
+/// Returns whether runs of so many numbers can be multiplied.
+fn fits<N: Factor>(run: usize) -> bool {
+    run.is_multiple_of(N::TOGETHER)
 }
 
 /// Returns the convolution of `x` [N, H, W, in] by `weight` [out, in of a group, kernel].
-pub(super) fn forward(
+pub(super) fn forward<N: Factor>(
     kernels: &Kernels,
     geometry: &Geometry,
-    x: &[f32],
+    x: &[N],
     weight: &[f32],
     finish: Finish<'_>,
-) -> Floats {
+) -> Block<N> {
     if let Some(depthwise) = Depthwise::new(geometry) {
         return depthwise.forward(kernels, x, weight, finish);
     }
-    if let Some(winograd) = Winograd::forward(geometry) {
-        return winograd.convolve(kernels, x, weight, finish);
+    if let Some((winograd, x)) = Winograd::forward(geometry).zip(N::singles(x)) {
+        return N::nearest(winograd.convolve(kernels, x, weight, finish));
     }
-    let mut y = Floats::stale(geometry.output().iter().product());
+    if !is_narrow(geometry) && !fits::<N>(geometry.inputs / geometry.groups) {
+        return N::nearest(forward(kernels, geometry, &widened(x), weight, finish));
+    }
+    let mut y = Block::stale(geometry.output().iter().product());
     for group in 0..geometry.groups {
         let [_, results] = ranges(geometry, group);
         let bias = finish.bias.map(|bias| &bias[results.clone()]);
@@ -104,7 +120,7 @@ pub(super) fn forward(
             product(kernels, &Lines::new(x, geometry.inputs), &packed, &target);
             continue;
         }
-        with_windows(geometry, x, group, |windows| {
+        with_windows(geometry, x, group, narrow_run::<N>(geometry), |windows| {
             let target = Phase::new(&mut y, geometry.output(), [1; 2], [0; 2], results);
             product(kernels, windows, &packed, &target);
         });
@@ -126,14 +142,19 @@ pub(super) fn scaled(weight: &[f32], scale: &[f32]) -> Vec<f32> {
     scaled
 }
 
-/// Lays out the weight of one group: line `tap * inputs + input`.
-fn packed(kernels: &Kernels, geometry: &Geometry, weight: &[f32]) -> Packed {
+/// Lays out the weight of one group: a line for each tap and input, and lines of zeros where runs are longer.
+fn packed<N: Factor>(kernels: &Kernels, geometry: &Geometry, weight: &[f32]) -> Packed<N> {
     let (taps, width) = (geometry.taps(), kernels.width());
     let (inputs, outputs) = (geometry.inputs / geometry.groups, geometry.outputs / geometry.groups);
     // through a small buffer that stays in the L1 cache: a few channels of every lane at a time
     let block = (128 / taps).max(1);
     let pitch = block * taps + 1;
-    Packed::new(kernels, taps * inputs, outputs, |first, count, panel| {
+    let across = geometry.kernel[1];
+    let run = if is_narrow(geometry) { narrow_run::<N>(geometry) } else { across * inputs };
+    Packed::new(kernels, geometry.kernel[0] * run, outputs, |first, count, panel| {
+        if run > across * inputs {
+            panel.fill(0.0);
+        }
         let mut buffer = vec![0.0; count * pitch];
         for start in (0..inputs).step_by(block) {
             let end = (start + block).min(inputs);
@@ -143,7 +164,8 @@ fn packed(kernels: &Kernels, geometry: &Geometry, weight: &[f32]) -> Packed {
             }
             for tap in 0..taps {
                 for input in start..end {
-                    let line = &mut panel[(tap * inputs + input) * width..][..count];
+                    let line = tap / across * run + tap % across * inputs + input;
+                    let line = &mut panel[line * width..][..count];
                     let from = buffer[(input - start) * taps + tap..].iter().step_by(pitch);
                     for (value, from) in line.iter_mut().zip(from) {
                         *value = *from;
@@ -158,21 +180,24 @@ fn packed(kernels: &Kernels, geometry: &Geometry, weight: &[f32]) -> Packed {
 ///
 /// With a stride, the pixels of the images fall into phases, and each is an ordinary product with
 /// the places of the kernel that reach it.
-pub(super) fn input_gradient(
+pub(super) fn input_gradient<N: Factor>(
     kernels: &Kernels,
     geometry: &Geometry,
-    gradient: &[f32],
+    gradient: &[N],
     weight: &[f32],
-) -> Floats {
+) -> Block<N> {
     if let Some(depthwise) = Depthwise::new(geometry) {
         return depthwise.input_gradient(kernels, gradient, weight);
     }
-    if let Some(winograd) = Winograd::backward(geometry) {
-        return winograd.convolve(kernels, gradient, weight, Finish::default());
+    if let Some((winograd, gradient)) = Winograd::backward(geometry).zip(N::singles(gradient)) {
+        return N::nearest(winograd.convolve(kernels, gradient, weight, Finish::default()));
+    }
+    if !fits::<N>(geometry.outputs / geometry.groups) {
+        return N::nearest(input_gradient(kernels, geometry, &widened(gradient), weight));
     }
     let length = geometry.input().iter().product();
     if geometry.is_pointwise() && geometry.groups == 1 {
-        let mut back = Floats::stale(length);
+        let mut back = Block::stale(length);
         let packed = Packed::plain(kernels, weight, geometry.inputs);
         let target = LinesMut::new(&mut back, geometry.inputs);
         product(kernels, &Lines::new(gradient, geometry.outputs), &packed, &target);
@@ -182,7 +207,7 @@ pub(super) fn input_gradient(
     let width = kernels.width();
     let all =
         |axis: usize| (0..geometry.stride[axis]).all(|p| !reach(geometry, axis, p).is_empty());
-    let mut back = if all(0) && all(1) { Floats::stale(length) } else { Floats::zeros(length) };
+    let mut back = if all(0) && all(1) { Block::stale(length) } else { Block::zeros(length) };
     let phases = geometry.stride[0] * geometry.stride[1];
     for (group, phase) in (0..geometry.groups * phases).map(|turn| (turn / phases, turn % phases)) {
         let first = [phase / geometry.stride[1], phase % geometry.stride[1]];
@@ -232,11 +257,11 @@ pub(super) fn reach(geometry: &Geometry, axis: usize, phase: usize) -> Vec<(usiz
 }
 
 /// Returns the gradient by the weight, [out, in of a group, kernel].
-pub(super) fn weight_gradient(
+pub(super) fn weight_gradient<N: Factor>(
     kernels: &Kernels,
     geometry: &Geometry,
-    x: &[f32],
-    gradient: &[f32],
+    x: &[N],
+    gradient: &[N],
 ) -> Vec<f32> {
     if let Some(depthwise) = Depthwise::new(geometry) {
         return depthwise.weight_gradient(kernels, x, gradient);
@@ -247,6 +272,7 @@ pub(super) fn weight_gradient(
         let left = Lines::new(gradient, geometry.outputs);
         return outer(kernels, &left, &Lines::new(x, inputs)).to_vec();
     }
+    let run = geometry.kernel[1] * inputs;
     let mut weight = vec![0.0; geometry.outputs * length];
     for (group, weight) in
         weight.chunks_exact_mut(geometry.outputs / geometry.groups * length).enumerate()
@@ -255,7 +281,7 @@ pub(super) fn weight_gradient(
         let outputs = results.len();
         let lines = Lines::part(gradient, geometry.outputs, results);
         if is_narrow(geometry) {
-            let sums = with_windows(geometry, x, group, |windows| outer(kernels, windows, &lines));
+            let sums = with_windows(geometry, x, group, run, |windows| outer(kernels, windows, &lines));
             weight.par_chunks_mut(length).enumerate().for_each(|(output, weight)| {
                 for input in 0..inputs {
                     for tap in 0..taps {
@@ -265,7 +291,7 @@ pub(super) fn weight_gradient(
                 }
             });
         } else {
-            let sums = with_windows(geometry, x, group, |windows| outer(kernels, &lines, windows));
+            let sums = with_windows(geometry, x, group, run, |windows| outer(kernels, &lines, windows));
             weight.par_chunks_mut(length).zip(sums.par_chunks(length)).for_each(
                 |(weight, sums)| {
                     for (input, weight) in weight.chunks_exact_mut(taps).enumerate() {

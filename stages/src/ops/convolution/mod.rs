@@ -12,7 +12,7 @@ mod library;
 mod plain_sums;
 mod winograd;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor};
 
 use self::device::Weight;
@@ -21,9 +21,9 @@ pub(crate) use self::geometry::Moves;
 use self::host::Finish;
 use super::batch_norm::{BatchNorm, batch_norm};
 use super::columns::column_sums;
-use super::matrix::Kernels;
+use super::matrix::{Factor, Kernels};
 use super::rectifier::Rectifier;
-use super::tape::Tape;
+use super::tape::{Sink, Tape};
 use super::value::{Array, Host, Value, read};
 use crate::weights::Parameter;
 
@@ -50,15 +50,10 @@ pub(crate) fn convolution(
         }
         match (gradient, x.array()) {
             (Array::Host(gradient), Array::Host(input)) => {
-                let (kernels, given) = (Kernels::best(), &gradient.floats);
-                let sums = host::weight_gradient(kernels, &geometry, &input.floats, given);
-                let sums = Tensor::from_vec(sums, weight.variable.shape(), &Device::Cpu)?;
-                sink.give_parameter(&weight, sums)?;
-                if x.node.is_some() {
-                    let back = |w: &[f32]| host::input_gradient(kernels, &geometry, given, w);
-                    let back = read(&weight.variable, back)?;
-                    sink.give(x.node, Array::Host(Host::new(input.shape.clone(), back)))?;
-                }
+                back_on_host(&geometry, &gradient, input, &weight, x.node, sink)?;
+            }
+            (Array::Half(gradient), Array::Half(input)) => {
+                back_on_host(&geometry, &gradient, input, &weight, x.node, sink)?;
             }
             (gradient, _) => {
                 let gradient = Value::new(gradient, None);
@@ -73,6 +68,26 @@ pub(crate) fn convolution(
         }
         Ok(())
     }))
+}
+
+fn back_on_host<N: Factor>(
+    geometry: &Geometry,
+    gradient: &Host<N>,
+    input: &Host<N>,
+    weight: &Parameter,
+    node: Option<usize>,
+    sink: &mut Sink,
+) -> Result<()> {
+    let (kernels, given) = (Kernels::best(), &gradient.numbers);
+    let sums = host::weight_gradient(kernels, geometry, &input.numbers, given);
+    let sums = Tensor::from_vec(sums, weight.variable.shape(), &Device::Cpu)?;
+    sink.give_parameter(weight, sums)?;
+    if node.is_some() {
+        let back = |w: &[f32]| host::input_gradient(kernels, geometry, given, w);
+        let back = read(&weight.variable, back)?;
+        sink.give(node, N::array(Host::new(input.shape.clone(), back)))?;
+    }
+    Ok(())
 }
 
 /// Convolves without bias, normalizes, adds a residual and rectifies. In inference the norm is folded
@@ -108,7 +123,7 @@ pub(crate) fn convolution_norm(
     }
     let (scale, shift) = norm.folded()?;
     let scaled = match x.array() {
-        Array::Host(_) => {
+        Array::Host(_) | Array::Half(_) => {
             let scale = read(&scale, <[f32]>::to_vec)?;
             let scaled = read(&weight.variable, |w| host::scaled(w, &scale))?;
             Tensor::from_vec(scaled, weight.variable.shape(), &Device::Cpu)?
@@ -150,22 +165,8 @@ fn convolve(
     rectifier: Rectifier,
 ) -> Result<Array> {
     match x {
-        Array::Host(x) => {
-            let bias = bias.map(|bias| read(bias, <[f32]>::to_vec)).transpose()?;
-            let limits = rectifier.limits().filter(|_| residual.is_none());
-            let finish = Finish { bias: bias.as_deref(), limits };
-            let forward =
-                |w: &[f32]| host::forward(Kernels::best(), geometry, &x.floats, w, finish);
-            let mut y = read(weight.numbers, forward)?;
-            match residual {
-                None => {}
-                Some(Array::Host(residual)) => {
-                    super::add::accumulate_within(&mut y, &residual.floats, rectifier.limits());
-                }
-                Some(Array::Device(_)) => anyhow::bail!("the residual is not on the CPU"),
-            }
-            Ok(Array::Host(Host::new(geometry.output().to_vec(), y)))
-        }
+        Array::Host(x) => on_host(geometry, x, weight.numbers, bias, residual, rectifier),
+        Array::Half(x) => on_host(geometry, x, weight.numbers, bias, residual, rectifier),
         Array::Device(x) => {
             let residual = residual.map(|residual| Value::new(residual.clone(), None));
             let residual = residual.as_ref().map(Value::tensor);
@@ -173,4 +174,24 @@ fn convolve(
             Ok(Array::Device(y))
         }
     }
+}
+
+fn on_host<N: Factor>(
+    geometry: &Geometry,
+    x: &Host<N>,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Array>,
+    rectifier: Rectifier,
+) -> Result<Array> {
+    let bias = bias.map(|bias| read(bias, <[f32]>::to_vec)).transpose()?;
+    let limits = rectifier.limits().filter(|_| residual.is_none());
+    let finish = Finish { bias: bias.as_deref(), limits };
+    let forward = |w: &[f32]| host::forward(Kernels::best(), geometry, &x.numbers, w, finish);
+    let mut y = read(weight, forward)?;
+    if let Some(residual) = residual {
+        let residual = N::host(residual).context("the residual is of another kind")?;
+        super::add::accumulate_within(&mut y, &residual.numbers, rectifier.limits());
+    }
+    Ok(N::array(Host::new(geometry.output().to_vec(), y)))
 }

@@ -1,11 +1,13 @@
 //! Every kind of convolution on every set of instructions against plain loops in f64.
 
+use half::bf16;
 use proptest::prelude::*;
 
 use super::geometry::{Geometry, Moves};
 use super::host::{Finish, forward, input_gradient, weight_gradient};
 use crate::ops::instructions::Instructions;
-use crate::ops::matrix::Kernels;
+use crate::ops::matrix::{Factor, Kernels};
+use crate::ops::number::converted;
 use crate::rng::Random;
 
 /// Walks over every product of a convolution: places in images, weight and result.
@@ -43,22 +45,27 @@ fn largest(numbers: &[f64]) -> f64 {
     numbers.iter().fold(1e-3, |most: f64, number| most.max(number.abs()))
 }
 
-/// Returns the first number that differs by more than the rounding of numbers of this size explains.
-fn wrong(actual: &[f32], expected: &[f64], largest: f64) -> Option<String> {
-    let off = |a: f32, e: f64| (f64::from(a) - e).abs() >= 3e-6 * largest;
-    let place = actual.iter().zip(expected).position(|(a, e)| off(*a, *e) || !a.is_finite())?;
-    Some(format!("number {place} is {}, not {}", actual[place], expected[place]))
+/// Returns the first number that differs by more than the rounding of sums of this size, and then of what
+/// is stored, explains.
+fn wrong<N: Factor>(actual: &[N], expected: &[f64], largest: f64) -> Option<String> {
+    let stored = if N::TOGETHER == 1 { 0.0 } else { 1.0 / 256.0 };
+    let off = |a: f32, e: f64| (f64::from(a) - e).abs() >= 3e-6 * largest + 1.01 * stored * e.abs();
+    let bad = |(a, e): (&N, &f64)| off(a.wide(), *e) || !a.wide().is_finite();
+    let place = actual.iter().zip(expected).position(bad)?;
+    Some(format!("number {place} is {:?}, not {}", actual[place], expected[place]))
 }
 
 /// Compares result and gradients on every set of instructions with the plain sums.
-fn check(geometry: &Geometry) -> Result<(), String> {
-    let x = draw("x", geometry.input().iter().product());
-    let w = draw("w", geometry.outputs * geometry.inputs / geometry.groups * geometry.taps());
-    let g = draw("g", geometry.output().iter().product());
+fn check<N: Factor>(geometry: &Geometry) -> Result<(), String> {
+    let rounded = |purpose: &str, count: usize| converted::<N, f32>(&draw(purpose, count));
+    let x = rounded("x", geometry.input().iter().product());
+    let w = rounded("w", geometry.outputs * geometry.inputs / geometry.groups * geometry.taps());
+    let w = converted::<f32, N>(&w);
+    let g = rounded("g", geometry.output().iter().product());
     let bias = draw("bias", geometry.outputs);
     let mut expected = [vec![0_f64; g.len()], vec![0_f64; x.len()], vec![0_f64; w.len()]];
     products(geometry, |from, weight, to| {
-        let [a, b, c] = [x[from], w[weight], g[to]].map(f64::from);
+        let [a, b, c] = [x[from].wide(), w[weight], g[to].wide()].map(f64::from);
         expected[0][to] += a * b;
         expected[1][from] += b * c;
         expected[2][weight] += a * c;
@@ -83,12 +90,15 @@ fn check(geometry: &Geometry) -> Result<(), String> {
                 &expected[1],
                 largest(&expected[1]),
             ),
-            (weight_gradient(kernels, geometry, &x, &g), &expected[2], largest(&expected[2])),
         ];
         for (which, (actual, expected, largest)) in results.iter().enumerate() {
             if let Some(wrong) = wrong(actual, expected, *largest) {
                 return Err(format!("{instructions:?}, {geometry:?}, result {which}: {wrong}"));
             }
+        }
+        let sums = weight_gradient(kernels, geometry, &x, &g);
+        if let Some(wrong) = wrong(&sums, &expected[2], largest(&expected[2])) {
+            return Err(format!("{instructions:?}, {geometry:?}, by weight: {wrong}"));
         }
     }
     Ok(())
@@ -114,7 +124,9 @@ fn known_shapes_give_the_plain_sums() {
         ([1, 7, 9, 5], 4, [2, 1], Moves { stride: [3, 2], ..Moves::new(1, 0) }),
         ([1, 7, 9, 6], 6, [2, 1], Moves { stride: [3, 2], ..grouped(1, 0, 6) }),
     ] {
-        check(&Geometry::new(input, outputs, kernel, moves).unwrap()).unwrap();
+        let geometry = Geometry::new(input, outputs, kernel, moves).unwrap();
+        check::<f32>(&geometry).unwrap();
+        check::<bf16>(&geometry).unwrap();
     }
 }
 
@@ -135,7 +147,8 @@ proptest! {
         let shape = [images, height, width, groups * inputs];
         let moves = Moves { stride, padding, dilation, groups };
         if let Ok(geometry) = Geometry::new(shape, groups * outputs, kernel, moves) {
-            check(&geometry).map_err(TestCaseError::fail)?;
+            check::<f32>(&geometry).map_err(TestCaseError::fail)?;
+            check::<bf16>(&geometry).map_err(TestCaseError::fail)?;
         }
     }
 }

@@ -132,7 +132,7 @@ impl Winograd {
     }
 
     /// Returns G g Gᵀ of every 3x3 kernel g, packed: line `index * inputs + input`.
-    fn transformed(&self, kernels: &Kernels, weight: &[f32]) -> Packed {
+    fn transformed(&self, kernels: &Kernels, weight: &[f32]) -> Packed<f32> {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let width = kernels.width();
         Packed::new(kernels, 16 * inputs, outputs, |first, count, panel| {

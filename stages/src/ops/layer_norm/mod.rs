@@ -6,6 +6,7 @@ mod host;
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 
+use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
@@ -35,28 +36,34 @@ pub(crate) fn layer_norm(tape: &mut Tape, x: &Value, norm: &LayerNorm) -> Result
         norm.weight.name,
         x.dims()
     );
-    let array = match x.array() {
+    match x.array() {
         #[cfg(any(feature = "cuda", test))]
         Array::Device(array) if super::gpu::takes(array) => {
-            return super::gpu::layer_norm(tape, x.node, array, norm);
+            super::gpu::layer_norm(tape, x.node, array, norm)
         }
-        Array::Device(array) => return composed::layer_norm(tape, x, array, norm),
-        Array::Host(array) => array.clone(),
-    };
+        Array::Device(array) => composed::layer_norm(tape, x, array, norm),
+        Array::Host(array) => on_host(tape, x.node, array, norm),
+        Array::Half(array) => on_host(tape, x.node, array, norm),
+    }
+}
+
+fn on_host<N: Number>(
+    tape: &mut Tape,
+    node: Option<usize>,
+    array: &Host<N>,
+    norm: &LayerNorm,
+) -> Result<Value> {
     let weight = read(&norm.weight.variable, <[f32]>::to_vec)?;
     let bias = read(&norm.bias.variable, <[f32]>::to_vec)?;
-    let (y, rows) = host::forward(&array.floats, &weight, &bias, norm.eps as f32);
-    let output = Array::Host(Host::new(array.shape.clone(), y));
-    let (node, norm) = (x.node, norm.clone());
+    let (y, rows) = host::forward(&array.numbers, &weight, &bias, norm.eps as f32);
+    let output = N::array(Host::new(array.shape.clone(), y));
+    let (array, norm, channels) = (array.clone(), norm.clone(), weight.len());
     Ok(tape.record(Work::new("layer norm"), output, move |gradient, sink| {
-        let Array::Host(gradient) = gradient else {
-            anyhow::bail!("a gradient on the CPU was expected")
-        };
-        let (shape, mut gradient) = gradient.into_owned();
-        let sums = host::backward(&array.floats, &mut gradient, &rows, &weight);
+        let (shape, mut gradient) = N::taken(gradient)?.into_owned();
+        let sums = host::backward(&array.numbers, &mut gradient, &rows, &weight);
         for (parameter, sums) in [(&norm.weight, sums.by_weight), (&norm.bias, sums.by_bias)] {
             sink.give_parameter(parameter, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
         }
-        sink.give(node, Array::Host(Host::new(shape, gradient)))
+        sink.give(node, N::array(Host::new(shape, gradient)))
     }))
 }

@@ -1,44 +1,48 @@
 //! The inner loops, compiled for every set of instructions and size of tile.
 
+use half::bf16;
+
+use super::factor::Factor;
+use super::form::{Form, Singles};
 use super::peak;
 use super::simd::Simd;
 use super::stencil::{GatherTile, StencilSumTile, StencilTile};
 use super::transforms::{JoinTile, SpreadTile};
 use crate::ops::instructions::Instructions;
 
-/// One tile of a product: `rows` sources, each of `taps` runs of `depth` numbers, by the columns
-/// of one panel.
+/// One tile of a product: `rows` sources, each of `taps` runs of `depth` lanes, by the columns
+/// of one panel. A lane is one f32, or two bf16.
 #[derive(Clone, Copy)]
-pub(super) struct ProductTile {
+pub(super) struct ProductTile<N> {
     pub(super) taps: usize,
     pub(super) depth: usize,
     /// `[taps][pitch]`, of which this tile takes the first `rows` of each line: where runs start.
-    pub(super) sources: *const *const f32,
+    pub(super) sources: *const *const N,
     pub(super) pitch: usize,
-    /// `[taps * depth][panel width]`.
-    pub(super) panel: *const f32,
+    /// `[taps * depth][panel width]` lanes.
+    pub(super) panel: *const N,
     /// Where each row of the result starts.
-    pub(super) targets: *const *mut f32,
+    pub(super) targets: *const *mut N,
     /// The panel's first column in the result, and how many it has there.
     pub(super) column: usize,
     pub(super) columns: usize,
     /// What the sums start from, as wide as the panel; null for zeros.
     pub(super) start: *const f32,
-    /// Whether to add to what the result holds.
+    /// Whether to add to what the result holds, which only f32 can.
     pub(super) accumulate: bool,
     /// The lowest and the highest that a result may be.
     pub(super) limits: Option<[f32; 2]>,
 }
 
-/// One tile of a sum of outer products: over `count` rows, some numbers of each left row by some
-/// of the right row, added to the result.
+/// One tile of a sum of outer products: over `count` rows, some lanes of each left row by some
+/// of the right row, added to the result. Two bf16 in a lane are of two rows.
 #[derive(Clone, Copy)]
-pub(super) struct OuterTile {
+pub(super) struct OuterTile<N> {
     pub(super) count: usize,
     /// Where the rows start, and the first number of each that is used.
-    pub(super) left: *const *const f32,
+    pub(super) left: *const *const N,
     pub(super) left_offset: usize,
-    pub(super) right: *const *const f32,
+    pub(super) right: *const *const N,
     pub(super) right_offset: usize,
     /// The result's first number, the distance to its next row, and its columns.
     pub(super) target: *mut f32,
@@ -50,13 +54,20 @@ pub(super) struct OuterTile {
 pub(in crate::ops) struct Kernels {
     /// The columns of a panel: two vectors.
     pub(super) width: usize,
-    pub(super) product: &'static [unsafe fn(&ProductTile)],
-    pub(super) outer: &'static [unsafe fn(&OuterTile)],
+    pub(super) singles: Loops<f32>,
+    pub(super) pairs: Loops<bf16>,
     pub(super) spread: unsafe fn(&SpreadTile),
     pub(super) join: unsafe fn(&JoinTile),
-    pub(super) stencil: &'static [unsafe fn(&StencilTile)],
     pub(super) stencil_sum: &'static [unsafe fn(&StencilSumTile)],
-    pub(super) gather: unsafe fn(&GatherTile),
+}
+
+/// Those that read or write arrays of one kind of numbers.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Loops<N: 'static> {
+    pub(super) product: &'static [unsafe fn(&ProductTile<N>)],
+    pub(super) outer: &'static [unsafe fn(&OuterTile<N>)],
+    pub(super) stencil: &'static [unsafe fn(&StencilTile<N>)],
+    pub(super) gather: unsafe fn(&GatherTile<N>),
     peak: unsafe fn(usize) -> f32,
 }
 
@@ -69,6 +80,8 @@ impl Kernels {
             Instructions::Avx2 => &AVX2,
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512Bf16 => &AVX512_BF16,
         }
     }
 
@@ -84,15 +97,16 @@ impl Kernels {
 
     /// Multiplies and adds so often in registers; returns a sum, and how many operations that was.
     #[expect(unsafe_code, reason = "calls a loop that was compiled for these instructions")]
-    pub(in crate::ops) fn multiply_add(&self, rounds: usize) -> (f32, u64) {
-        let operations = 2 * peak::SUMS * (self.width / 2) * rounds;
+    pub(in crate::ops) fn multiply_add<N: Factor>(&self, rounds: usize) -> (f32, u64) {
+        let lanes = self.width / 2;
+        let operations = 2 * N::TOGETHER * peak::sums(lanes) * lanes * rounds;
         // SAFETY: `Kernels` exist only for instructions that are there.
-        (unsafe { (self.peak)(rounds) }, operations as u64)
+        (unsafe { (N::loops(self).peak)(rounds) }, operations as u64)
     }
 
     /// Returns the most rows of a tile.
     pub(in crate::ops) fn most_rows(&self) -> usize {
-        self.product.len()
+        self.singles.product.len()
     }
 }
 
@@ -102,13 +116,13 @@ impl Kernels {
 /// `taps * depth` lines, every target for the columns it names.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn product<S: Simd, const ROWS: usize>(tile: &ProductTile) {
+unsafe fn product<S: Simd, F: Form<S>, const ROWS: usize>(tile: &ProductTile<F::Number>) {
     if tile.columns > S::LANES {
         // SAFETY: handed on.
-        unsafe { product_of::<S, ROWS, 2>(tile) }
+        unsafe { product_of::<S, F, ROWS, 2>(tile) }
     } else {
         // SAFETY: handed on.
-        unsafe { product_of::<S, ROWS, 1>(tile) }
+        unsafe { product_of::<S, F, ROWS, 1>(tile) }
     }
 }
 
@@ -117,27 +131,30 @@ unsafe fn product<S: Simd, const ROWS: usize>(tile: &ProductTile) {
 /// As [`product`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &ProductTile) {
+unsafe fn product_of<S: Simd, F: Form<S>, const ROWS: usize, const VECTORS: usize>(
+    tile: &ProductTile<F::Number>,
+) {
     // SAFETY: the contract gives every pointer the numbers that these loops read and write.
     unsafe {
         let start = if tile.start.is_null() {
             [S::zero(); VECTORS]
         } else {
-            vectors::<S, VECTORS>(tile.start, VECTORS * S::LANES)
+            vectors::<S, Singles, VECTORS>(tile.start, VECTORS * S::LANES)
         };
         let mut sums = [start; ROWS];
         let mut line = tile.panel;
         for tap in 0..tile.taps {
-            let runs = tile.sources.add(tap * tile.pitch).cast::<[*const f32; ROWS]>().read();
+            let runs = tile.sources.add(tap * tile.pitch).cast::<[*const F::Number; ROWS]>();
+            let runs = runs.read();
             for k in 0..tile.depth {
-                let right = vectors::<S, VECTORS>(line, VECTORS * S::LANES);
+                let right = lanes::<S, F, VECTORS>(line, VECTORS * S::LANES);
                 for (run, sums) in runs.iter().zip(&mut sums) {
-                    add_scaled(sums, S::splat(run.add(k).read()), &right);
+                    add_scaled::<S, F, VECTORS>(sums, F::spread(run.add(k * F::TOGETHER)), &right);
                 }
-                line = line.add(2 * S::LANES);
+                line = line.add(2 * S::LANES * F::TOGETHER);
             }
         }
-        let targets = tile.targets.cast::<[*mut f32; ROWS]>().read();
+        let targets = tile.targets.cast::<[*mut F::Number; ROWS]>().read();
         if let Some(limits) = tile.limits {
             let [lowest, highest] = limits.map(|limit| S::splat(limit));
             for (sums, target) in sums.into_iter().zip(targets) {
@@ -146,16 +163,16 @@ unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &Pr
                     for (vector, held) in held.iter_mut().enumerate() {
                         let left = tile.columns.saturating_sub(vector * S::LANES);
                         let before = target.wrapping_add(tile.column + vector * S::LANES);
-                        *held = held.add(S::load_first(before, left.min(S::LANES)));
+                        *held = held.add(F::load_first(before, left.min(S::LANES)));
                     }
                 }
                 let held = held.map(|sum| sum.at_least(lowest).at_most(highest));
-                put(held, target.add(tile.column), tile.columns, false);
+                put::<S, F, VECTORS>(held, target.add(tile.column), tile.columns, false);
             }
             return;
         }
         for (sums, target) in sums.into_iter().zip(targets) {
-            put(sums, target.add(tile.column), tile.columns, tile.accumulate);
+            put::<S, F, VECTORS>(sums, target.add(tile.column), tile.columns, tile.accumulate);
         }
     }
 }
@@ -165,17 +182,17 @@ unsafe fn product_of<S: Simd, const ROWS: usize, const VECTORS: usize>(tile: &Pr
 /// As [`outer_of`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
+unsafe fn outer<S: Simd, F: Form<S>, const ROWS: usize>(tile: &OuterTile<F::Number>) {
     // SAFETY: handed on; each case reads only the columns there are.
     unsafe {
         if tile.columns == 2 * S::LANES {
-            outer_of::<S, ROWS, 2, true>(tile);
+            outer_of::<S, F, ROWS, 2, true>(tile);
         } else if tile.columns > S::LANES {
-            outer_of::<S, ROWS, 2, false>(tile);
+            outer_of::<S, F, ROWS, 2, false>(tile);
         } else if tile.columns == S::LANES {
-            outer_of::<S, ROWS, 1, true>(tile);
+            outer_of::<S, F, ROWS, 1, true>(tile);
         } else {
-            outer_of::<S, ROWS, 1, false>(tile);
+            outer_of::<S, F, ROWS, 1, false>(tile);
         }
     }
 }
@@ -186,8 +203,14 @@ unsafe fn outer<S: Simd, const ROWS: usize>(tile: &OuterTile) {
 /// every right row for `columns` from its own, and every row of the target for `columns`.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
-    tile: &OuterTile,
+unsafe fn outer_of<
+    S: Simd,
+    F: Form<S>,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const FULL: bool,
+>(
+    tile: &OuterTile<F::Number>,
 ) {
     // SAFETY: the contract gives every pointer the numbers that these loops read and write.
     unsafe {
@@ -196,14 +219,43 @@ unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL:
         for m in 0..tile.count {
             let left = tile.left.add(m).read().add(tile.left_offset);
             let right = tile.right.add(m).read().add(tile.right_offset);
-            let right = vectors::<S, VECTORS>(right, columns);
+            let right = lanes::<S, F, VECTORS>(right, columns);
             for (row, sums) in sums.iter_mut().enumerate() {
-                add_scaled(sums, S::splat(left.add(row).read()), &right);
+                add_scaled::<S, F, VECTORS>(sums, F::spread(left.add(row * F::TOGETHER)), &right);
             }
         }
         for (row, sums) in sums.into_iter().enumerate() {
-            put(sums, tile.target.add(row * tile.pitch), tile.columns, true);
+            let target = tile.target.add(row * tile.pitch);
+            put::<S, Singles, VECTORS>(sums, target, tile.columns, true);
         }
+    }
+}
+
+/// Reads one or two vectors of lanes to be multiplied, of which only some columns are there.
+///
+/// # Safety
+///
+/// The instructions of `S` must be there, and the pointer good for `columns` lanes.
+#[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
+unsafe fn lanes<S: Simd, F: Form<S>, const VECTORS: usize>(
+    from: *const F::Number,
+    columns: usize,
+) -> [S; VECTORS] {
+    // SAFETY: no more than the columns that are there is read.
+    unsafe {
+        let mut vectors = [S::zero(); VECTORS];
+        if VECTORS == 2 {
+            vectors[0] = F::lanes(from);
+        }
+        let last = (VECTORS - 1) * S::LANES;
+        let place = from.add(last * F::TOGETHER);
+        vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
+            F::lanes(place)
+        } else {
+            F::first_lanes(place, columns - last)
+        };
+        vectors
     }
 }
 
@@ -214,43 +266,43 @@ unsafe fn outer_of<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL:
 /// The instructions of `S` must be there, and the pointer good for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn vectors<S: Simd, const VECTORS: usize>(
-    from: *const f32,
+pub(super) unsafe fn vectors<S: Simd, F: Form<S>, const VECTORS: usize>(
+    from: *const F::Number,
     columns: usize,
 ) -> [S; VECTORS] {
     // SAFETY: no more than the columns that are there is read.
     unsafe {
         let mut vectors = [S::zero(); VECTORS];
         if VECTORS == 2 {
-            vectors[0] = S::load(from);
+            vectors[0] = F::load(from);
         }
         let last = (VECTORS - 1) * S::LANES;
         vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
-            S::load(from.add(last))
+            F::load(from.add(last))
         } else {
-            S::load_first(from.add(last), columns - last)
+            F::load_first(from.add(last), columns - last)
         };
         vectors
     }
 }
 
-/// Adds one number times each vector.
+/// Adds one lane times each vector.
 ///
 /// # Safety
 ///
 /// The instructions of `S` must be there.
 #[inline(always)]
 #[expect(unsafe_code, reason = "vector instructions need a processor that has them")]
-unsafe fn add_scaled<S: Simd, const VECTORS: usize>(
+unsafe fn add_scaled<S: Simd, F: Form<S>, const VECTORS: usize>(
     sums: &mut [S; VECTORS],
     scale: S,
     vectors: &[S; VECTORS],
 ) {
     // SAFETY: handed on.
     unsafe {
-        sums[0] = scale.multiply_add(vectors[0], sums[0]);
+        sums[0] = F::add_products(scale, vectors[0], sums[0]);
         if VECTORS == 2 {
-            sums[1] = scale.multiply_add(vectors[1], sums[1]);
+            sums[1] = F::add_products(scale, vectors[1], sums[1]);
         }
     }
 }
@@ -260,9 +312,9 @@ unsafe fn add_scaled<S: Simd, const VECTORS: usize>(
 /// The target must be good for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop writes through pointers")]
-pub(super) unsafe fn put<S: Simd, const VECTORS: usize>(
+pub(super) unsafe fn put<S: Simd, F: Form<S>, const VECTORS: usize>(
     sums: [S; VECTORS],
-    target: *mut f32,
+    target: *mut F::Number,
     columns: usize,
     accumulate: bool,
 ) {
@@ -273,38 +325,70 @@ pub(super) unsafe fn put<S: Simd, const VECTORS: usize>(
             let target = target.wrapping_add(vector * S::LANES);
             if left >= S::LANES {
                 if accumulate {
-                    sum = sum.add(S::load(target));
+                    sum = sum.add(F::load(target));
                 }
-                sum.store(target);
+                F::store(sum, target);
             } else {
                 if accumulate {
-                    sum = sum.add(S::load_first(target, left));
+                    sum = sum.add(F::load_first(target, left));
                 }
-                sum.store_first(target, left);
+                F::store_first(sum, target, left);
             }
         }
     }
 }
 
-/// Makes the table of one set of instructions: its vector, features, and rows of a tile.
-macro_rules! kernels {
-    ($name:ident, $module:ident, $vector:ty, $(#[$feature:meta])?, $($rows:literal)+) => {
+/// Makes the loops for one kind of numbers: a module's name, the set's features, the vector, how numbers
+/// become lanes, and rows of a tile.
+macro_rules! loops {
+    ($module:ident, $number:ty, $form:ty, $vector:ty, $(#[$feature:meta])?, $($rows:literal)+) => {
         #[expect(unsafe_code, reason = "compiled for instructions that may not be there")]
         mod $module {
-            use super::{
-                GatherTile, JoinTile, OuterTile, ProductTile, SpreadTile, StencilSumTile, StencilTile,
+            use super::{GatherTile, Loops, OuterTile, ProductTile, StencilTile};
+            use crate::ops::matrix::{form, peak, stencil};
+
+            $(#[$feature])?
+            unsafe fn product<const ROWS: usize>(tile: &ProductTile<$number>) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { super::product::<$vector, $form, ROWS>(tile) }
+            }
+            $(#[$feature])?
+            unsafe fn outer<const ROWS: usize>(tile: &OuterTile<$number>) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { super::outer::<$vector, $form, ROWS>(tile) }
+            }
+            $(#[$feature])?
+            unsafe fn stencil<const PIXELS: usize>(tile: &StencilTile<$number>) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { stencil::stencil::<$vector, $form, PIXELS>(tile) }
+            }
+            $(#[$feature])?
+            unsafe fn gather(tile: &GatherTile<$number>) {
+                // SAFETY: the caller keeps the contract, and the features are enabled here.
+                unsafe { stencil::gather::<$vector, $form>(tile) }
+            }
+            $(#[$feature])?
+            unsafe fn peak(rounds: usize) -> f32 {
+                // SAFETY: the features are enabled here.
+                unsafe { peak::peak::<$vector, $form>(rounds) }
+            }
+            pub(super) const LOOPS: Loops<$number> = Loops {
+                product: &[$(product::<$rows>),+],
+                outer: &[$(outer::<$rows>),+],
+                stencil: &[$(stencil::<$rows>),+],
+                gather,
+                peak,
             };
-            use crate::ops::matrix::{peak, stencil, transforms};
-            $(#[$feature])?
-            pub(super) unsafe fn product<const ROWS: usize>(tile: &ProductTile) {
-                // SAFETY: the caller keeps the contract, and the features are enabled here.
-                unsafe { super::product::<$vector, ROWS>(tile) }
-            }
-            $(#[$feature])?
-            pub(super) unsafe fn outer<const ROWS: usize>(tile: &OuterTile) {
-                // SAFETY: the caller keeps the contract, and the features are enabled here.
-                unsafe { super::outer::<$vector, ROWS>(tile) }
-            }
+        }
+    };
+}
+/// Makes the table of one set of instructions: its vector, features, and rows of a tile.
+macro_rules! kernels {
+    ($name:ident, [$module:ident, $singles:ident, $pairs:ident], $vector:ty, $(#[$feature:meta])?, $($rows:literal)+) => {
+        #[expect(unsafe_code, reason = "compiled for instructions that may not be there")]
+        mod $module {
+            use super::{JoinTile, SpreadTile, StencilSumTile};
+            use crate::ops::matrix::{stencil, transforms};
             $(#[$feature])?
             pub(super) unsafe fn spread(tile: &SpreadTile) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
@@ -316,46 +400,42 @@ macro_rules! kernels {
                 unsafe { transforms::join::<$vector>(tile) }
             }
             $(#[$feature])?
-            pub(super) unsafe fn stencil<const PIXELS: usize>(tile: &StencilTile) {
-                // SAFETY: the caller keeps the contract, and the features are enabled here.
-                unsafe { stencil::stencil::<$vector, PIXELS>(tile) }
-            }
-            $(#[$feature])?
             pub(super) unsafe fn stencil_sum<const TAPS: usize>(tile: &StencilSumTile) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
                 unsafe { stencil::stencil_sum::<$vector, TAPS>(tile) }
             }
-            $(#[$feature])?
-            pub(super) unsafe fn gather(tile: &GatherTile) {
-                // SAFETY: the caller keeps the contract, and the features are enabled here.
-                unsafe { stencil::gather::<$vector>(tile) }
-            }
-            $(#[$feature])?
-            pub(super) unsafe fn peak(rounds: usize) -> f32 {
-                // SAFETY: the features are enabled here.
-                unsafe { peak::peak::<$vector>(rounds) }
-            }
         }
-        static $name: Kernels = Kernels {
+        loops!($singles, f32, form::Singles, $vector, $(#[$feature])?, $($rows)+);
+        loops!($pairs, half::bf16, form::Pairs, $vector, $(#[$feature])?, $($rows)+);
+        const $name: Kernels = Kernels {
             width: 2 * <$vector as Simd>::LANES,
-            product: &[$($module::product::<$rows>),+],
-            outer: &[$($module::outer::<$rows>),+],
+            singles: $singles::LOOPS,
+            pairs: $pairs::LOOPS,
             spread: $module::spread,
             join: $module::join,
-            stencil: &[$($module::stencil::<$rows>),+],
             stencil_sum: &[$($module::stencil_sum::<$rows>),+],
-            gather: $module::gather,
-            peak: $module::peak,
         };
     };
 }
 
-kernels!(PORTABLE, portable, crate::ops::matrix::simd::Plain, , 1 2 3 4);
-#[cfg(target_arch = "x86_64")]
-kernels!(AVX2, avx2, std::arch::x86_64::__m256, #[target_feature(enable = "avx2,fma")], 1 2 3 4 5 6);
+kernels!(PORTABLE, [portable, portable_singles, portable_pairs], crate::ops::matrix::simd::Plain, , 1 2 3 4);
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    AVX512, avx512, std::arch::x86_64::__m512,
+    AVX2, [avx2, avx2_singles, avx2_pairs], std::arch::x86_64::__m256,
+    #[target_feature(enable = "avx2,fma")],
+    1 2 3 4 5 6
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    AVX512, [avx512, avx512_singles, avx512_pairs], std::arch::x86_64::__m512,
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")],
     1 2 3 4 5 6 7 8 9 10 11 12 13 14
 );
+#[cfg(target_arch = "x86_64")]
+loops!(
+    avx512_dotted, half::bf16, form::Dotted, std::arch::x86_64::__m512,
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")],
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14
+);
+#[cfg(target_arch = "x86_64")]
+static AVX512_BF16: Kernels = Kernels { pairs: avx512_dotted::LOOPS, ..AVX512 };

@@ -4,6 +4,8 @@
 //! channels, one for each place of the kernel, wherever they lie in the image (the indirection
 //! buffer of Dukhan 2019, arXiv:1907.02129).
 
+mod factor;
+mod form;
 mod kernels;
 mod lines;
 mod outer;
@@ -14,6 +16,7 @@ mod simd;
 mod stencil;
 mod transforms;
 
+pub(super) use factor::Factor;
 pub(super) use kernels::Kernels;
 pub(super) use lines::{Lines, LinesMut};
 pub(super) use outer::{Target, outer};

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::factor::Factor;
 use super::kernels::{Kernels, OuterTile};
 use super::product::{Sources, tiles};
 use crate::ops::add::accumulate;
@@ -20,6 +21,8 @@ struct Cut {
 const BLOCK: usize = 256;
 /// Panels of columns in one task.
 const PANELS: usize = 8;
+/// Tasks of a sum, at least, where its taps allow it: those of one task share what lies on the left.
+const TASKS: usize = 64;
 
 impl Cut {
     /// Cuts a sum over `rows` into a matrix of `size` numbers.
@@ -34,16 +37,16 @@ impl Cut {
 
 /// Pointers to disjoint parts of one matrix, which tasks write.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Target(pub(in crate::ops) *mut f32);
+pub(in crate::ops) struct Target<N>(pub(in crate::ops) *mut N);
 
 #[expect(unsafe_code, reason = "tasks write disjoint parts")]
 // SAFETY: the pointer is only handed out; who writes through it sees to it that no two tasks write
 // the same numbers.
-unsafe impl Sync for Target {}
+unsafe impl<N: Send> Sync for Target<N> {}
 
-impl Target {
+impl<N> Target<N> {
     /// Returns where a number lies.
-    pub(in crate::ops) fn at(&self, offset: usize) -> *mut f32 {
+    pub(in crate::ops) fn at(&self, offset: usize) -> *mut N {
         self.0.wrapping_add(offset)
     }
 }
@@ -51,10 +54,10 @@ impl Target {
 /// Returns the matrix of Σ over rows of left number × right number: a line for each number of a
 /// left row, a column for each of a right row.
 #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-pub(in crate::ops) fn outer(
+pub(in crate::ops) fn outer<N: Factor>(
     kernels: &Kernels,
-    left: &impl Sources,
-    right: &impl Sources,
+    left: &impl Sources<N>,
+    right: &impl Sources<N>,
 ) -> Floats {
     let (depth, length, rows) = (left.depth(), right.depth(), left.rows());
     assert_eq!(right.rows(), rows, "both sides of a sum need as many rows");
@@ -66,38 +69,47 @@ pub(in crate::ops) fn outer(
     let width = kernels.width;
     let panels = length.div_ceil(width);
     let groups = panels.div_ceil(PANELS);
-    let tasks = [cut.chunks, left.taps(), right.taps(), groups];
+    let parts = TASKS.div_ceil((cut.chunks * left.taps() * groups).max(1)).min(right.taps());
+    let tasks = [cut.chunks, left.taps(), parts, groups];
     (0..tasks.iter().product()).into_par_iter().for_each(|task: usize| {
         let (group, task) = (task % groups, task / groups);
-        let (right_tap, task) = (task % right.taps(), task / right.taps());
+        let (part, task) = (task % parts, task / parts);
         let (left_tap, chunk) = (task % left.taps(), task / left.taps());
+        let right_taps = right.taps() * part / parts..right.taps() * (part + 1) / parts;
         let end = ((chunk + 1) * cut.chunk).min(rows);
         let mut left_rows = vec![std::ptr::null(); BLOCK];
         let mut right_rows = left_rows.clone();
+        let start = group * PANELS * width;
+        let range = start..(start + PANELS * width).min(length);
+        let mut rooms = [N::room(BLOCK * depth), N::room(BLOCK * range.len())];
         for first in (chunk * cut.chunk..end).step_by(BLOCK) {
-            let count = BLOCK.min(end - first);
-            let range = first..first + count;
-            left.locate(range.clone(), left_tap..left_tap + 1, &mut left_rows[..count]);
-            right.locate(range, right_tap..right_tap + 1, &mut right_rows[..count]);
-            for panel in group * PANELS..((group + 1) * PANELS).min(panels) {
-                let offset = panel * width;
-                for tile in tiles(depth, kernels.outer.len()) {
-                    let line = chunk * lines + left_tap * depth + tile.start;
-                    let description = OuterTile {
-                        count,
-                        left: left_rows.as_ptr(),
-                        left_offset: tile.start,
-                        right: right_rows.as_ptr(),
-                        right_offset: offset,
-                        target: target.at(line * columns + right_tap * length + offset),
-                        pitch: columns,
-                        columns: width.min(length - offset),
-                    };
-                    // SAFETY: `Kernels` exist only for instructions that are there; both sides
-                    // are good by their trait's promise for `depth` and `length` numbers, which
-                    // tile and panel stay within; the lines and columns of the target belong to
-                    // this task alone.
-                    unsafe { kernels.outer[tile.len() - 1](&description) }
+            let rows = first..end.min(first + BLOCK);
+            left.locate(rows.clone(), left_tap..left_tap + 1, &mut left_rows[..rows.len()]);
+            // SAFETY: the left side is good by its trait's promise for `depth` numbers.
+            let count =
+                unsafe { N::pair(&mut left_rows[..rows.len()], 0..depth, &mut rooms[0]) };
+            for tap in right_taps.clone() {
+                right.locate(rows.clone(), tap..tap + 1, &mut right_rows[..rows.len()]);
+                // SAFETY: the right side is good for `length` numbers.
+                unsafe { N::pair(&mut right_rows[..rows.len()], range.clone(), &mut rooms[1]) };
+                for offset in range.clone().step_by(width) {
+                    for tile in tiles(depth, kernels.most_rows()) {
+                        let line = chunk * lines + left_tap * depth + tile.start;
+                        let description = OuterTile {
+                            count,
+                            left: left_rows.as_ptr(),
+                            left_offset: tile.start * N::TOGETHER,
+                            right: right_rows.as_ptr(),
+                            right_offset: (offset - start) * N::TOGETHER,
+                            target: target.at(line * columns + tap * length + offset),
+                            pitch: columns,
+                            columns: width.min(length - offset),
+                        };
+                        // SAFETY: `Kernels` exist only for instructions that are there; both sides
+                        // are good for what tile and panel stay within; the lines and columns of the
+                        // target belong to this task alone.
+                        unsafe { N::loops(kernels).outer[tile.len() - 1](&description) }
+                    }
                 }
             }
         }

@@ -2,22 +2,23 @@
 
 use rayon::prelude::*;
 
+use super::factor::Factor;
 use super::kernels::Kernels;
-use crate::ops::floats::Floats;
+use crate::ops::floats::Block;
 
 /// A matrix of `lines` by `columns`, in panels of a few columns: `[panel][line][width]`, the last
-/// panel filled up with zeros.
-pub(in crate::ops) struct Packed {
+/// panel filled up with zeros. Of numbers that are multiplied in pairs, two lines lie in each other.
+pub(in crate::ops) struct Packed<N: Factor> {
     pub(super) lines: usize,
     pub(super) columns: usize,
-    pub(super) floats: Floats,
+    pub(super) numbers: Block<N>,
     /// What each column starts from, filled up with zeros as the panels are.
     pub(super) bias: Option<Vec<f32>>,
     /// The lowest and the highest that a result may be.
     pub(super) limits: Option<[f32; 2]>,
 }
 
-impl Packed {
+impl<N: Factor> Packed<N> {
     /// Lays out a matrix panel by panel: `fill` is given the panel's first column, how many
     /// columns it has, and the `[lines][width]` numbers to write, of which the others stay 0.
     pub(in crate::ops) fn new(
@@ -27,16 +28,20 @@ impl Packed {
         fill: impl Fn(usize, usize, &mut [f32]) + Sync,
     ) -> Self {
         let width = kernels.width;
-        let mut floats = Floats::stale(lines * columns.div_ceil(width) * width);
-        floats.par_chunks_mut(lines * width).enumerate().for_each(|(panel, floats)| {
+        assert!(lines.is_multiple_of(N::TOGETHER), "{lines} lines cannot be multiplied");
+        let mut numbers = Block::stale(lines * columns.div_ceil(width) * width);
+        let fill = |panel: usize, floats: &mut [f32]| {
             let first = panel * width;
             let count = width.min(columns - first);
             if count < width {
                 floats.fill(0.0);
             }
             fill(first, count, floats);
+        };
+        numbers.par_chunks_mut(lines * width).enumerate().for_each(|(panel, numbers)| {
+            N::laid(numbers, width, |floats| fill(panel, floats));
         });
-        Self { lines, columns, floats, bias: None, limits: None }
+        Self { lines, columns, numbers, bias: None, limits: None }
     }
 
     /// Adds a bias to every row of the result, and then holds its numbers within limits.

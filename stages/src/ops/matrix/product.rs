@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::factor::Factor;
 use super::kernels::{Kernels, ProductTile};
 use super::packed::Packed;
 
@@ -14,7 +15,7 @@ use super::packed::Packed;
 /// Every pointer that `locate` writes must be good for reading `depth` numbers for as long as the
 /// sources live.
 #[expect(unsafe_code, reason = "a promise about pointers")]
-pub(in crate::ops) unsafe trait Sources: Sync {
+pub(in crate::ops) unsafe trait Sources<N>: Sync {
     /// Runs of a row.
     fn taps(&self) -> usize;
     /// Numbers of a run.
@@ -23,7 +24,7 @@ pub(in crate::ops) unsafe trait Sources: Sync {
     fn rows(&self) -> usize;
     /// Writes where some runs of some rows start: `table[(tap - taps.start) * rows.len() + row -
     /// rows.start]`.
-    fn locate(&self, rows: Range<usize>, taps: Range<usize>, table: &mut [*const f32]);
+    fn locate(&self, rows: Range<usize>, taps: Range<usize>, table: &mut [*const N]);
 }
 
 /// Where the rows of the result lie.
@@ -33,13 +34,13 @@ pub(in crate::ops) unsafe trait Sources: Sync {
 /// Every pointer that `locate` writes must be good for writing `columns` numbers for as long as
 /// the targets live; those of different rows must not overlap.
 #[expect(unsafe_code, reason = "a promise about pointers")]
-pub(in crate::ops) unsafe trait Targets: Sync {
+pub(in crate::ops) unsafe trait Targets<N>: Sync {
     /// Numbers of a row.
     fn columns(&self) -> usize;
     /// Rows in all.
     fn rows(&self) -> usize;
     /// Writes where some rows start.
-    fn locate(&self, rows: Range<usize>, table: &mut [*mut f32]);
+    fn locate(&self, rows: Range<usize>, table: &mut [*mut N]);
 }
 
 /// How many numbers of a panel are used before the next rows come: they stay in the L2 cache.
@@ -49,20 +50,30 @@ const TILES: usize = 8;
 const PANELS: usize = 8;
 
 /// Multiplies every row by the packed matrix, into the targets.
+///
+/// # Panics
+///
+/// When lengths differ, or runs have no multiple of [`Factor::TOGETHER`] numbers.
 #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-pub(in crate::ops) fn product(
+pub(in crate::ops) fn product<N: Factor>(
     kernels: &Kernels,
-    left: &impl Sources,
-    right: &Packed,
-    result: &impl Targets,
+    left: &impl Sources<N>,
+    right: &Packed<N>,
+    result: &impl Targets<N>,
 ) {
     let (taps, depth, rows) = (left.taps(), left.depth(), left.rows());
     assert_eq!(taps * depth, right.lines, "the inner lengths of a product differ");
     assert_eq!((rows, right.columns), (result.rows(), result.columns()), "the result differs");
     let width = kernels.width;
     let panels = right.columns.div_ceil(width);
-    let together = (PANEL / (depth * width).max(1)).clamp(1, taps.max(1));
-    let together = taps.div_ceil(taps.div_ceil(together).max(1)).max(1);
+    assert!(depth.is_multiple_of(N::TOGETHER), "a run of {depth} numbers cannot be multiplied");
+    let together = if N::TOGETHER == 1 {
+        let most = (PANEL / (depth * width).max(1)).clamp(1, taps.max(1));
+        taps.div_ceil(taps.div_ceil(most).max(1)).max(1)
+    } else {
+        // what is rounded cannot be added to
+        taps
+    };
     let block = kernels.most_rows() * TILES;
     let groups = panels.div_ceil(PANELS);
     (0..rows.div_ceil(block) * groups).into_par_iter().for_each(|task| {
@@ -74,7 +85,7 @@ pub(in crate::ops) fn product(
         let mut targets = vec![std::ptr::null_mut(); count];
         result.locate(range, &mut targets);
         let group = task % groups * PANELS;
-        for tap in (0..taps).step_by(together) {
+        for tap in (0..taps).step_by(together.max(1)) {
             let block = Block {
                 taps: together.min(taps - tap),
                 depth,
@@ -98,7 +109,7 @@ pub(in crate::ops) fn product_of_lines(
     kernels: &Kernels,
     left: &[f32],
     depth: usize,
-    right: &Packed,
+    right: &Packed<f32>,
     line: usize,
     result: &mut [f32],
 ) {
@@ -115,12 +126,12 @@ pub(in crate::ops) fn product_of_lines(
 }
 
 /// A few rows by a few panels.
-struct Block<'a> {
+struct Block<'a, N> {
     taps: usize,
     depth: usize,
     /// `[taps][rows]`, of which there are as many as targets.
-    sources: &'a [*const f32],
-    targets: &'a [*mut f32],
+    sources: &'a [*const N],
+    targets: &'a [*mut N],
     /// The first line of the packed matrix.
     line: usize,
     panels: Range<usize>,
@@ -130,22 +141,22 @@ struct Block<'a> {
     last: bool,
 }
 
-impl Block<'_> {
+impl<N: Factor> Block<'_, N> {
     /// # Safety
     ///
     /// Every source must be good for reading `depth` numbers, and every target for writing the
     /// columns of the packed matrix.
     #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-    unsafe fn multiply(&self, kernels: &Kernels, right: &Packed) {
+    unsafe fn multiply(&self, kernels: &Kernels, right: &Packed<N>) {
         let (width, count) = (kernels.width, self.targets.len());
         for panel in self.panels.clone() {
-            let lines = &right.floats[(panel * right.lines + self.line) * width..]
+            let lines = &right.numbers[(panel * right.lines + self.line) * width..]
                 [..self.taps * self.depth * width];
             for tile in tiles(count, kernels.most_rows()) {
                 let column = panel * width;
                 let description = ProductTile {
                     taps: self.taps,
-                    depth: self.depth,
+                    depth: self.depth / N::TOGETHER,
                     sources: self.sources[tile.start..].as_ptr(),
                     pitch: count,
                     panel: lines.as_ptr(),
@@ -161,7 +172,7 @@ impl Block<'_> {
                 };
                 // SAFETY: `Kernels` exist only for instructions that are there; the panel holds
                 // all lines of its taps; sources and targets by this function's contract.
-                unsafe { kernels.product[tile.len() - 1](&description) }
+                unsafe { N::loops(kernels).product[tile.len() - 1](&description) }
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Vectors of f32 as each set of instructions has them.
 
+use half::bf16;
+
+use crate::ops::number::Number as _;
+
 /// A vector of f32.
 ///
 /// # Safety
@@ -25,6 +29,17 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn at_least(self, lowest: Self) -> Self;
     /// Returns the smaller of each; what is not a number stays.
     unsafe fn at_most(self, highest: Self) -> Self;
+    /// Reads bf16s as f32s.
+    unsafe fn load_halves(from: *const bf16) -> Self;
+    /// Reads the first `count` bf16s and zeros.
+    unsafe fn load_first_halves(from: *const bf16, count: usize) -> Self;
+    /// Writes the nearest bf16s.
+    unsafe fn store_halves(self, to: *mut bf16);
+    unsafe fn store_first_halves(self, to: *mut bf16, count: usize);
+    /// Takes each lane for two bf16s, and returns that of its lower bits.
+    unsafe fn low_halves(self) -> Self;
+    /// Returns the other.
+    unsafe fn high_halves(self) -> Self;
 }
 
 /// Four numbers, in whatever the architecture holds them.
@@ -89,11 +104,47 @@ unsafe impl Simd for Plain {
     unsafe fn at_most(self, highest: Self) -> Self {
         std::array::from_fn(|at| if self[at] > highest[at] { highest[at] } else { self[at] })
     }
+    #[inline(always)]
+    unsafe fn load_halves(from: *const bf16) -> Self {
+        // SAFETY: good for four numbers by the contract.
+        unsafe { Self::load_first_halves(from, 4) }
+    }
+    #[inline(always)]
+    unsafe fn load_first_halves(from: *const bf16, count: usize) -> Self {
+        let mut lanes = [0.0; 4];
+        for (lane, value) in lanes.iter_mut().take(count).enumerate() {
+            // SAFETY: good for `count` numbers by the contract.
+            *value = unsafe { from.add(lane).read().wide() };
+        }
+        lanes
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, to: *mut bf16) {
+        // SAFETY: good for four numbers by the contract.
+        unsafe { self.store_first_halves(to, 4) }
+    }
+    #[inline(always)]
+    unsafe fn store_first_halves(self, to: *mut bf16, count: usize) {
+        for (lane, value) in self.iter().take(count).enumerate() {
+            // SAFETY: good for `count` numbers by the contract.
+            unsafe { to.add(lane).write(bf16::narrow(*value)) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn low_halves(self) -> Self {
+        self.map(|lane| f32::from_bits(lane.to_bits() << 16))
+    }
+    #[inline(always)]
+    unsafe fn high_halves(self) -> Self {
+        self.map(|lane| f32::from_bits(lane.to_bits() & 0xffff_0000))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
+
+    use half::bf16;
 
     use super::Simd;
 
@@ -164,10 +215,93 @@ mod x86 {
             // SAFETY: as above.
             unsafe { _mm256_min_ps(highest, self) }
         }
+        #[inline(always)]
+        unsafe fn load_halves(from: *const bf16) -> Self {
+            // SAFETY: good for eight numbers by the contract.
+            unsafe {
+                let halves = _mm_loadu_si128(from.cast());
+                _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_first_halves(from: *const bf16, count: usize) -> Self {
+            let mut halves = [bf16::ZERO; 8];
+            for (lane, half) in halves.iter_mut().take(count).enumerate() {
+                // SAFETY: good for `count` numbers by the contract.
+                *half = unsafe { from.add(lane).read() };
+            }
+            // SAFETY: eight numbers.
+            unsafe { Self::load_halves(halves.as_ptr()) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, to: *mut bf16) {
+            // SAFETY: AVX2 by the contract; good for eight numbers. Lanes are packed within each half of the
+            // vector, so its second and third quarters are exchanged.
+            unsafe {
+                let bits = _mm256_castps_si256(self);
+                let high = _mm256_srli_epi32(bits, 16);
+                let odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+                let to_nearest = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+                let nearest = _mm256_srli_epi32(_mm256_add_epi32(bits, to_nearest), 16);
+                let none = _mm256_castps_si256(_mm256_cmp_ps(self, self, _CMP_UNORD_Q));
+                let quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+                let halves = _mm256_blendv_epi8(nearest, quiet, none);
+                let packed = _mm256_packus_epi32(halves, halves);
+                let ordered = _mm256_permute4x64_epi64(packed, 0b00_00_10_00);
+                _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(ordered));
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_first_halves(self, to: *mut bf16, count: usize) {
+            let mut halves = [bf16::ZERO; 8];
+            // SAFETY: eight numbers, of which those that there is room for are copied.
+            unsafe {
+                self.store_halves(halves.as_mut_ptr());
+                to.copy_from_nonoverlapping(halves.as_ptr(), count.min(8));
+            }
+        }
+        #[inline(always)]
+        unsafe fn low_halves(self) -> Self {
+            // SAFETY: AVX2 by the contract.
+            unsafe { _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(self), 16)) }
+        }
+        #[inline(always)]
+        unsafe fn high_halves(self) -> Self {
+            // SAFETY: AVX2 by the contract.
+            unsafe {
+                let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+                _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(self), high))
+            }
+        }
     }
 
     const fn first_of_16(count: usize) -> __mmask16 {
         if count >= 16 { 0xffff } else { (1 << count) - 1 }
+    }
+
+    /// Returns sixteen bf16s as f32s.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "vector instructions need a processor that has them")]
+    unsafe fn widened(halves: __m256i) -> __m512 {
+        // SAFETY: AVX-512 by the caller's contract.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)) }
+    }
+
+    /// Returns the nearest bf16s; the instruction for it would take what is small to be 0.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "vector instructions need a processor that has them")]
+    unsafe fn narrowed(lanes: __m512) -> __m256i {
+        // SAFETY: AVX-512 by the caller's contract.
+        unsafe {
+            let bits = _mm512_castps_si512(lanes);
+            let high = _mm512_srli_epi32(bits, 16);
+            let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+            let to_nearest = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let nearest = _mm512_srli_epi32(_mm512_add_epi32(bits, to_nearest), 16);
+            let none = _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q);
+            let quiet = _mm512_set1_epi32(0x40);
+            _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(nearest, none, high, quiet))
+        }
     }
 
     #[expect(unsafe_code, reason = "the trait's contract: AVX-512, and good pointers")]
@@ -228,6 +362,39 @@ mod x86 {
         unsafe fn at_most(self, highest: Self) -> Self {
             // SAFETY: as above.
             unsafe { _mm512_min_ps(highest, self) }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(from: *const bf16) -> Self {
+            // SAFETY: good for sixteen numbers by the contract.
+            unsafe { widened(_mm256_loadu_si256(from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_first_halves(from: *const bf16, count: usize) -> Self {
+            // SAFETY: masked numbers are not read.
+            unsafe { widened(_mm256_maskz_loadu_epi16(first_of_16(count), from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn store_halves(self, to: *mut bf16) {
+            // SAFETY: good for sixteen numbers by the contract.
+            unsafe { _mm256_storeu_si256(to.cast(), narrowed(self)) }
+        }
+        #[inline(always)]
+        unsafe fn store_first_halves(self, to: *mut bf16, count: usize) {
+            // SAFETY: masked numbers are not written.
+            unsafe { _mm256_mask_storeu_epi16(to.cast(), first_of_16(count), narrowed(self)) }
+        }
+        #[inline(always)]
+        unsafe fn low_halves(self) -> Self {
+            // SAFETY: AVX-512 by the contract.
+            unsafe { _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(self), 16)) }
+        }
+        #[inline(always)]
+        unsafe fn high_halves(self) -> Self {
+            // SAFETY: AVX-512 by the contract.
+            unsafe {
+                let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+                _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(self), high))
+            }
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The inner loops of convolution channel by channel, over blocks of channels as wide as a panel.
 
+use super::factor::Factor;
+use super::form::{Form, Singles};
 use super::kernels::{Kernels, put, vectors};
 use super::simd::Simd;
 
 /// Neighbouring pixels of a result, each a sum over taps of a pixel of the source times a line of
 /// weights, channel by channel.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct StencilTile {
+pub(in crate::ops) struct StencilTile<N> {
     /// Where the taps of the first pixel are counted from; a pixel there is as wide as a panel.
     pub(in crate::ops) source: *const f32,
     /// Numbers from one pixel's place to the next one's.
@@ -21,7 +23,7 @@ pub(in crate::ops) struct StencilTile {
     /// The lowest and the highest that a result may be.
     pub(in crate::ops) limits: Option<[f32; 2]>,
     /// The first pixel of the result, the distance to the next, and its channels.
-    pub(in crate::ops) target: *mut f32,
+    pub(in crate::ops) target: *mut N,
     pub(in crate::ops) pitch: usize,
     pub(in crate::ops) columns: usize,
 }
@@ -47,11 +49,11 @@ pub(in crate::ops) struct StencilSumTile {
     pub(in crate::ops) target: *mut f32,
 }
 
-/// Pixels of which some channels are copied to where a pixel is as wide as a panel.
+/// Pixels of which some channels are copied to where a pixel is as wide as a panel, as f32.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct GatherTile {
+pub(in crate::ops) struct GatherTile<N> {
     pub(in crate::ops) count: usize,
-    pub(in crate::ops) source: *const f32,
+    pub(in crate::ops) source: *const N,
     pub(in crate::ops) pitch: usize,
     pub(in crate::ops) columns: usize,
     pub(in crate::ops) target: *mut f32,
@@ -65,9 +67,9 @@ impl Kernels {
     /// Source, weights and start must be good for whole panels, and each pixel of the target for
     /// its columns.
     #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-    pub(in crate::ops) unsafe fn stencil(&self, pixels: usize, tile: &StencilTile) {
+    pub(in crate::ops) unsafe fn stencil<N: Factor>(&self, pixels: usize, tile: &StencilTile<N>) {
         // SAFETY: `Kernels` exist only for instructions that are there; the rest is handed on.
-        unsafe { self.stencil[pixels - 1](tile) }
+        unsafe { N::loops(self).stencil[pixels - 1](tile) }
     }
 
     /// Adds up as many taps as this says, up to [`Kernels::most_rows`].
@@ -88,9 +90,9 @@ impl Kernels {
     ///
     /// Each pixel of the source must be good for its columns, and the target for whole panels.
     #[expect(unsafe_code, reason = "the inner loops read and write through pointers")]
-    pub(in crate::ops) unsafe fn gather(&self, tile: &GatherTile) {
+    pub(in crate::ops) unsafe fn gather<N: Factor>(&self, tile: &GatherTile<N>) {
         // SAFETY: as above.
-        unsafe { (self.gather)(tile) }
+        unsafe { (N::loops(self).gather)(tile) }
     }
 }
 
@@ -99,13 +101,15 @@ impl Kernels {
 /// As [`Kernels::stencil`], and the instructions of `S` must be there.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn stencil<S: Simd, const PIXELS: usize>(tile: &StencilTile) {
+pub(super) unsafe fn stencil<S: Simd, F: Form<S>, const PIXELS: usize>(
+    tile: &StencilTile<F::Number>,
+) {
     if tile.columns > S::LANES {
         // SAFETY: handed on.
-        unsafe { stencil_of::<S, PIXELS, 2>(tile) }
+        unsafe { stencil_of::<S, F, PIXELS, 2>(tile) }
     } else {
         // SAFETY: handed on.
-        unsafe { stencil_of::<S, PIXELS, 1>(tile) }
+        unsafe { stencil_of::<S, F, PIXELS, 1>(tile) }
     }
 }
 
@@ -114,17 +118,19 @@ pub(super) unsafe fn stencil<S: Simd, const PIXELS: usize>(tile: &StencilTile) {
 /// As [`stencil`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn stencil_of<S: Simd, const PIXELS: usize, const VECTORS: usize>(tile: &StencilTile) {
+unsafe fn stencil_of<S: Simd, F: Form<S>, const PIXELS: usize, const VECTORS: usize>(
+    tile: &StencilTile<F::Number>,
+) {
     // SAFETY: the contract gives every pointer the numbers that these loops read and write.
     unsafe {
         let whole = VECTORS * S::LANES;
-        let mut sums = [vectors::<S, VECTORS>(tile.start, whole); PIXELS];
+        let mut sums = [vectors::<S, Singles, VECTORS>(tile.start, whole); PIXELS];
         let mut weights = tile.weights;
         for tap in 0..tile.taps {
             let source = tile.source.add(tile.offsets.add(tap).read());
-            let weight = vectors::<S, VECTORS>(weights, whole);
+            let weight = vectors::<S, Singles, VECTORS>(weights, whole);
             for (pixel, sums) in sums.iter_mut().enumerate() {
-                let seen = vectors::<S, VECTORS>(source.add(pixel * tile.step), whole);
+                let seen = vectors::<S, Singles, VECTORS>(source.add(pixel * tile.step), whole);
                 for ((sum, seen), weight) in sums.iter_mut().zip(seen).zip(weight) {
                     *sum = seen.multiply_add(weight, *sum);
                 }
@@ -138,7 +144,8 @@ unsafe fn stencil_of<S: Simd, const PIXELS: usize, const VECTORS: usize>(tile: &
             }
         }
         for (pixel, sums) in sums.into_iter().enumerate() {
-            put(sums, tile.target.add(pixel * tile.pitch), tile.columns, false);
+            let target = tile.target.add(pixel * tile.pitch);
+            put::<S, F, VECTORS>(sums, target, tile.columns, false);
         }
     }
 }
@@ -181,9 +188,9 @@ unsafe fn stencil_sum_of<S: Simd, const TAPS: usize, const VECTORS: usize, const
         for row in 0..tile.size[0] {
             let mut place = tile.source.add(row * tile.row_step);
             for _ in 0..tile.size[1] {
-                let right = vectors::<S, VECTORS>(gradient, columns);
+                let right = vectors::<S, Singles, VECTORS>(gradient, columns);
                 for (sums, offset) in sums.iter_mut().zip(offsets) {
-                    let seen = vectors::<S, VECTORS>(place.add(offset), whole);
+                    let seen = vectors::<S, Singles, VECTORS>(place.add(offset), whole);
                     for ((sum, seen), right) in sums.iter_mut().zip(seen).zip(right) {
                         *sum = seen.multiply_add(right, *sum);
                     }
@@ -194,7 +201,7 @@ unsafe fn stencil_sum_of<S: Simd, const TAPS: usize, const VECTORS: usize, const
             }
         }
         for (tap, sums) in sums.into_iter().enumerate() {
-            put(sums, tile.target.add(tap * 2 * S::LANES), whole, true);
+            put::<S, Singles, VECTORS>(sums, tile.target.add(tap * 2 * S::LANES), whole, true);
         }
     }
 }
@@ -204,15 +211,15 @@ unsafe fn stencil_sum_of<S: Simd, const TAPS: usize, const VECTORS: usize, const
 /// As [`Kernels::gather`], and the instructions of `S` must be there.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn gather<S: Simd>(tile: &GatherTile) {
+pub(super) unsafe fn gather<S: Simd, F: Form<S>>(tile: &GatherTile<F::Number>) {
     // SAFETY: handed on; each case reads only the columns there are.
     unsafe {
         if tile.columns == 2 * S::LANES {
-            gather_of::<S, 2, true>(tile);
+            gather_of::<S, F, 2, true>(tile);
         } else if tile.columns > S::LANES {
-            gather_of::<S, 2, false>(tile);
+            gather_of::<S, F, 2, false>(tile);
         } else {
-            gather_of::<S, 1, false>(tile);
+            gather_of::<S, F, 1, false>(tile);
         }
     }
 }
@@ -222,14 +229,17 @@ pub(super) unsafe fn gather<S: Simd>(tile: &GatherTile) {
 /// As [`gather`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn gather_of<S: Simd, const VECTORS: usize, const FULL: bool>(tile: &GatherTile) {
+unsafe fn gather_of<S: Simd, F: Form<S>, const VECTORS: usize, const FULL: bool>(
+    tile: &GatherTile<F::Number>,
+) {
     // SAFETY: the contract gives every pointer the numbers that this loop reads and writes.
     unsafe {
         let whole = VECTORS * S::LANES;
         let columns = if FULL { whole } else { tile.columns };
         for pixel in 0..tile.count {
-            let seen = vectors::<S, VECTORS>(tile.source.add(pixel * tile.pitch), columns);
-            put(seen, tile.target.add(pixel * 2 * S::LANES), whole, false);
+            let seen = vectors::<S, F, VECTORS>(tile.source.add(pixel * tile.pitch), columns);
+            let target = tile.target.add(pixel * 2 * S::LANES);
+            put::<S, Singles, VECTORS>(seen, target, whole, false);
         }
     }
 }
