@@ -50,6 +50,22 @@ def against_torch(pipe, work, options):
     return take_turns(contenders, options.rounds, options.limit)
 
 
+def memories(program, work, threads):
+    """Returns the bytes that three steps take beyond what a process has before, by contender."""
+    pipe = Pipe(program, threads)
+    pipe.run("forget")
+    before = pipe.memory()
+    for _ in range(3):
+        pipe.run(work)
+    taken = {"pipe": pipe.memory() - before}
+    pipe.close()
+    script = os.path.join(os.path.dirname(__file__), "networks.py")
+    for layout in ("NCHW", "channels_last"):
+        command = [sys.executable, script, str(threads), *work.split(), layout]
+        taken[layout] = int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return taken
+
+
 def profile(pipe, work, rounds=3):
     """Returns the median seconds of a step, and of each operator forward and back."""
     runs = [pipe.run(f"profile-{work}") for _ in range(rounds)]
@@ -106,7 +122,7 @@ def others(found, roofs):
         yield [what, cells[0], f"{name}: {cells[1]}", f"**{ratios[0]:.2f}x**, {ratios[1]:.2f}x", speed]
 
 
-def report(options, results, rates, found, profiles, roofs):
+def report(options, results, memory, rates, found, profiles, roofs):
     yield "# Training on the CPU, beside PyTorch\n"
     yield (
         f"Made by `just bench-train` on {datetime.date.today()}: {processor()}, {os.cpu_count()} cores, "
@@ -128,6 +144,17 @@ def report(options, results, rates, found, profiles, roofs):
         yield table(
             ["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe is faster than the better by"], rows
         )
+    if memory:
+        yield (
+            "The most memory of a process that takes three steps, beyond what it has before (PyTorch's libraries "
+            "are not counted):\n"
+        )
+        rows = [
+            [WORKS[work], *(f"{taken / 1e6:.0f} MB" for taken in one.values())]
+            + [f"**{one['pipe'] / min(one['NCHW'], one['channels_last']):.2f}x**"]
+            for work, one in memory.items()
+        ]
+        yield table(["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe needs, of the better"], rows)
     if rates:
         yield "Images per second without a network, wall time:\n"
     rows = [
@@ -152,21 +179,23 @@ def report(options, results, rates, found, profiles, roofs):
         yield table(head, others(found, roofs))
     if not profiles:
         return
-    peak = highest(roofs)
+    peaks = {"f32": highest(roofs), "bf16": roofs["bf16 registers"]}
+    peak = peaks["f32"]
     yield (
         "## Where the time goes\n\nOne step of pipe's, by operator. The roofline: the most that was seen "
         "here is "
-        f"{peak:.0f} GFLOP/s, the highest of a loop that multiplies and adds in registers alone "
+        f"{peak:.0f} GFLOP/s of f32, the highest of a loop that multiplies and adds in registers alone "
         f"({roofs['registers']:.0f}), pipe's product of two matrices of {bare.MATRIX} ({roofs['pipe']:.0f}) and "
-        f"PyTorch's ({roofs['PyTorch']:.0f}), all on as many threads; a copy of 128 MiB moves {roofs['copy']:.1f} GB/s; an operator with fewer than "
+        f"PyTorch's ({roofs['PyTorch']:.0f}), all on as many threads; with bf16 the registers alone reach "
+        f"{peaks['bf16']:.0f}; a copy of 128 MiB moves {roofs['copy']:.1f} GB/s; an operator with fewer than "
         f"{peak / roofs['copy']:.0f} floating-point operations for each byte it moves to and from memory cannot "
         "reach the former. A 3x3 convolution with stride 1 does 2.25 "
-        "times fewer operations than are counted here (Winograd), so it may pass 100 %. `rest` is the loss, the "
+        "times fewer operations of f32 than are counted here (Winograd), so it may pass 100 %. `rest` is the loss, the "
         "optimizer and whatever lies between operators.\n"
     )
     for work, (wall, shares) in profiles.items():
         yield f"### {WORKS[work]}: {milliseconds(wall)}\n"
-        rows, rest = [], wall
+        rows, rest, peak = [], wall, peaks[work.split()[-1]]
         for name, (forward, backward, products) in sorted(
             shares.items(), key=lambda item: -item[1][0] - item[1][1]
         ):
@@ -194,11 +223,13 @@ def main():
     torch.set_num_threads(options.threads)
     wanted = lambda name: not options.only or any(name.startswith(one) for one in options.only)
     pipe = Pipe(programs["train"], options.threads)
-    results, profiles, rates, found = {}, {}, {}, {}
+    results, memory, profiles, rates, found = {}, {}, {}, {}, {}
     for work in filter(wanted, WORKS):
         print(f"{WORKS[work]} ...", file=sys.stderr)
         results[work] = against_torch(pipe, work, options)
         profiles[work] = profile(pipe, work)
+        if work.startswith("train"):
+            memory[work] = memories(programs["train"], work, options.threads)
     for what, measure in data.RATES.items():
         if wanted(what):
             print(f"{what} ...", file=sys.stderr)
@@ -211,7 +242,7 @@ def main():
             pipe.run("forget")
     roofs = bare.roofs(pipe)
     pipe.close()
-    text = "\n".join(report(options, results, rates, found, profiles, roofs))
+    text = "\n".join(report(options, results, memory, rates, found, profiles, roofs))
     if not options.out:
         print(text)
         return

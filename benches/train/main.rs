@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::json;
-use stages::{DeviceChoice, Profile};
 use stages::workload::{Counting, Decoding, Loading, Matching, Place, Roof, Thresholds, Training};
+use stages::{DeviceChoice, Profile};
 
 const CLASSES: usize = 100;
 const SIDE: usize = 112;

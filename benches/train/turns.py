@@ -24,6 +24,11 @@ class Pipe:
             sys.exit(f"the Rust half ended at `{work}` (status {self.process.wait()})")
         return json.loads(line)
 
+    def memory(self):
+        """Returns the most bytes that it has had."""
+        with open(f"/proc/{self.process.pid}/status") as file:
+            return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()

@@ -36,11 +36,7 @@ vectorized! {
 }
 
 /// Adds one slice to another and holds the sums within limits.
-pub(super) fn accumulate_within<N: Number>(
-    sum: &mut [N],
-    other: &[N],
-    limits: Option<[f32; 2]>,
-) {
+pub(super) fn accumulate_within<N: Number>(sum: &mut [N], other: &[N], limits: Option<[f32; 2]>) {
     let Some([lowest, highest]) = limits else { return accumulate(sum, other) };
     sum.par_chunks_mut(CHUNK)
         .zip(other.par_chunks(CHUNK))

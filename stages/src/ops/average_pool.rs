@@ -51,10 +51,7 @@ pub(crate) fn average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
     }))
 }
 
-fn forward<N: Number>(
-    x: &Host<N>,
-    [images, height, width, channels]: [usize; 4],
-) -> Host<N> {
+fn forward<N: Number>(x: &Host<N>, [images, height, width, channels]: [usize; 4]) -> Host<N> {
     let mut y = Block::stale(images * channels);
     let pixels = height * width;
     y.par_chunks_mut(channels).zip(x.numbers.par_chunks(pixels * channels)).for_each(|(y, x)| {

@@ -18,12 +18,8 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
     let [images, height, width, channels] = x.array().lengths("flattening")?;
     let length = height * width * channels;
     let output = match x.array() {
-        Array::Host(x) => {
-            Array::Host(turned(x, [height * width, channels], vec![images, length]))
-        }
-        Array::Half(x) => {
-            Array::Half(turned(x, [height * width, channels], vec![images, length]))
-        }
+        Array::Host(x) => Array::Host(turned(x, [height * width, channels], vec![images, length])),
+        Array::Half(x) => Array::Half(turned(x, [height * width, channels], vec![images, length])),
         Array::Device(x) => Array::Device(x.permute((0, 3, 1, 2))?.reshape((images, length))?),
     };
     let node = x.node;

@@ -54,12 +54,7 @@ pub(crate) fn max_pool(
     }
 }
 
-fn on_host<N: Number>(
-    tape: &mut Tape,
-    node: Option<usize>,
-    geometry: Geometry,
-    x: &[N],
-) -> Value {
+fn on_host<N: Number>(tape: &mut Tape, node: Option<usize>, geometry: Geometry, x: &[N]) -> Value {
     let (y, places) = forward(&geometry, x);
     let output = N::array(Host::new(geometry.output().to_vec(), y));
     let places: Arc<[u8]> = places.into();

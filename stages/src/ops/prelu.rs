@@ -63,9 +63,7 @@ fn on_host<N: Number>(
     let channels = slopes.len();
     let chunk = (CHUNK / channels).max(1) * channels;
     let mut y = Block::stale(x.numbers.len());
-    y.par_chunks_mut(chunk)
-        .zip(x.numbers.par_chunks(chunk))
-        .for_each(|(y, x)| bend(y, x, &slopes));
+    y.par_chunks_mut(chunk).zip(x.numbers.par_chunks(chunk)).for_each(|(y, x)| bend(y, x, &slopes));
     let output = N::array(Host::new(x.shape.clone(), y));
     let x = x.clone();
     Ok(tape.record(Work::new("PReLU"), output, move |gradient, sink| {

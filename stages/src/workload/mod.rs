@@ -278,6 +278,11 @@ mod tests {
             last = training.step().unwrap();
         }
         assert!(last < first, "{last} after {first}");
+        let halves = Place::open("cpu".parse().unwrap(), "bf16").unwrap();
+        let mut rounded = Training::new(settings, 3, 4, 16, &halves).unwrap();
+        let steps: Vec<f64> = (0..21).map(|_| rounded.step().unwrap()).collect();
+        let near = |one: f64, other: f64| (one - other).abs() < 0.05 * first;
+        assert!(near(steps[0], first) && near(steps[20], last), "{first}, {last}; {steps:?}");
         let profile = training.measured_step(|| 1).unwrap();
         let products: u64 = profile.values().map(|share| share.products).sum();
         assert!(profile.contains_key("batch norm") && products > 0, "{profile:?}");

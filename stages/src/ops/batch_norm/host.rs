@@ -328,12 +328,7 @@ vectorized! {
 }
 
 /// Returns the gradient by x.
-pub(super) fn backward<N: Number>(
-    x: &[N],
-    gradient: &[N],
-    map: &Map,
-    sums: &Sums,
-) -> Block<N> {
+pub(super) fn backward<N: Number>(x: &[N], gradient: &[N], map: &Map, sums: &Sums) -> Block<N> {
     let by = Back::new(map, sums, (x.len() / map.channels()) as f64);
     let chunk = chunk(map.channels());
     let mut back = Block::stale(x.len());

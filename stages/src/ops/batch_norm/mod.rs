@@ -112,7 +112,9 @@ fn on_host<N: Number>(
     let map = host::Map::new(&statistics, &weight, &bias, norm.eps);
     let added = match after.residual {
         None => None,
-        Some(added) => Some(&N::host(added).context("the residual is of another kind")?.numbers[..]),
+        Some(added) => {
+            Some(&N::host(added).context("the residual is of another kind")?.numbers[..])
+        }
     };
     let y = host::forward(&array.numbers, &map, added, after.rectifier);
     let output = Host::new(array.shape.clone(), y);

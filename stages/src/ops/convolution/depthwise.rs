@@ -10,9 +10,7 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use super::host::{Finish, reach};
 use crate::ops::floats::{Block, Floats};
-use crate::ops::matrix::{
-    Factor, GatherTile, Kernels, StencilSumTile, StencilTile, Target, tiles,
-};
+use crate::ops::matrix::{Factor, GatherTile, Kernels, StencilSumTile, StencilTile, Target, tiles};
 
 /// A convolution whose groups are single channels.
 pub(super) struct Depthwise<'a> {

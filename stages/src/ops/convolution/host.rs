@@ -281,7 +281,8 @@ pub(super) fn weight_gradient<N: Factor>(
         let outputs = results.len();
         let lines = Lines::part(gradient, geometry.outputs, results);
         if is_narrow(geometry) {
-            let sums = with_windows(geometry, x, group, run, |windows| outer(kernels, windows, &lines));
+            let sums =
+                with_windows(geometry, x, group, run, |windows| outer(kernels, windows, &lines));
             weight.par_chunks_mut(length).enumerate().for_each(|(output, weight)| {
                 for input in 0..inputs {
                     for tap in 0..taps {
@@ -291,7 +292,8 @@ pub(super) fn weight_gradient<N: Factor>(
                 }
             });
         } else {
-            let sums = with_windows(geometry, x, group, run, |windows| outer(kernels, &lines, windows));
+            let sums =
+                with_windows(geometry, x, group, run, |windows| outer(kernels, &lines, windows));
             weight.par_chunks_mut(length).zip(sums.par_chunks(length)).for_each(
                 |(weight, sums)| {
                     for (input, weight) in weight.chunks_exact_mut(taps).enumerate() {

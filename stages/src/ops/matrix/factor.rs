@@ -26,11 +26,7 @@ pub(in crate::ops) trait Factor: Number {
     ///
     /// Each row must be good for reading the range.
     #[expect(unsafe_code, reason = "rows are found through pointers")]
-    unsafe fn pair(
-        rows: &mut [*const Self],
-        range: Range<usize>,
-        room: &mut [Self],
-    ) -> usize;
+    unsafe fn pair(rows: &mut [*const Self], range: Range<usize>, room: &mut [Self]) -> usize;
 }
 
 impl Factor for f32 {
@@ -45,11 +41,7 @@ impl Factor for f32 {
         Block::stale(0)
     }
     #[expect(unsafe_code, reason = "rows are found through pointers")]
-    unsafe fn pair(
-        rows: &mut [*const Self],
-        range: Range<usize>,
-        _: &mut [Self],
-    ) -> usize {
+    unsafe fn pair(rows: &mut [*const Self], range: Range<usize>, _: &mut [Self]) -> usize {
         for row in &mut *rows {
             // SAFETY: within the row, by the contract.
             *row = unsafe { row.add(range.start) };
@@ -66,8 +58,7 @@ impl Factor for bf16 {
     fn laid(lines: &mut [Self], width: usize, fill: impl FnOnce(&mut [f32])) {
         let mut floats = Floats::stale(lines.len());
         fill(&mut floats);
-        for (pair, floats) in
-            lines.chunks_exact_mut(2 * width).zip(floats.chunks_exact(2 * width))
+        for (pair, floats) in lines.chunks_exact_mut(2 * width).zip(floats.chunks_exact(2 * width))
         {
             let (first, second) = floats.split_at(width);
             round_pairs(pair, first, second);
@@ -77,18 +68,14 @@ impl Factor for bf16 {
         Block::stale(numbers)
     }
     #[expect(unsafe_code, reason = "rows are found through pointers")]
-    unsafe fn pair(
-        rows: &mut [*const Self],
-        range: Range<usize>,
-        room: &mut [Self],
-    ) -> usize {
+    unsafe fn pair(rows: &mut [*const Self], range: Range<usize>, room: &mut [Self]) -> usize {
         let (count, length) = (rows.len(), range.len());
         // SAFETY: within a row, by the contract.
-        let row = |row: *const Self| unsafe {
-            std::slice::from_raw_parts(row.add(range.start), length)
-        };
+        let row =
+            |row: *const Self| unsafe { std::slice::from_raw_parts(row.add(range.start), length) };
         let last = vec![Self::ZERO; if count.is_multiple_of(2) { 0 } else { length }];
-        for (place, lanes) in room.chunks_exact_mut(2 * length).take(count.div_ceil(2)).enumerate() {
+        for (place, lanes) in room.chunks_exact_mut(2 * length).take(count.div_ceil(2)).enumerate()
+        {
             let (first, second) = (2 * place, 2 * place + 1);
             let second = if second < count { row(rows[second]) } else { &last };
             pair_up(lanes, row(rows[first]), second);

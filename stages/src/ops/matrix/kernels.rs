@@ -35,7 +35,7 @@ pub(super) struct ProductTile<N> {
 }
 
 /// One tile of a sum of outer products: over `count` rows, some lanes of each left row by some
-/// of the right row, added to the result. Two bf16 in a lane are of two rows.
+/// of the right row. Two bf16 in a lane are of two rows.
 #[derive(Clone, Copy)]
 pub(super) struct OuterTile<N> {
     pub(super) count: usize,
@@ -48,6 +48,8 @@ pub(super) struct OuterTile<N> {
     pub(super) target: *mut f32,
     pub(super) pitch: usize,
     pub(super) columns: usize,
+    /// Whether to add to what the result holds.
+    pub(super) accumulate: bool,
 }
 
 /// The loops of one set of instructions. `rows` of a tile is the place in the table, plus one.
@@ -226,7 +228,7 @@ unsafe fn outer_of<
         }
         for (row, sums) in sums.into_iter().enumerate() {
             let target = tile.target.add(row * tile.pitch);
-            put::<S, Singles, VECTORS>(sums, target, tile.columns, true);
+            put::<S, Singles, VECTORS>(sums, target, tile.columns, tile.accumulate);
         }
     }
 }

@@ -64,7 +64,10 @@ pub(in crate::ops) fn outer<N: Factor>(
     let (lines, columns) = (left.taps() * depth, right.taps() * length);
     let size = lines * columns;
     let cut = Cut::new(rows, size);
-    let mut sums = Floats::zeros(size * cut.chunks);
+    let mut sums = Floats::stale(size * cut.chunks);
+    if rows == 0 {
+        sums.fill(0.0);
+    }
     let target = Target(sums.as_mut_ptr());
     let width = kernels.width;
     let panels = length.div_ceil(width);
@@ -86,8 +89,7 @@ pub(in crate::ops) fn outer<N: Factor>(
             let rows = first..end.min(first + BLOCK);
             left.locate(rows.clone(), left_tap..left_tap + 1, &mut left_rows[..rows.len()]);
             // SAFETY: the left side is good by its trait's promise for `depth` numbers.
-            let count =
-                unsafe { N::pair(&mut left_rows[..rows.len()], 0..depth, &mut rooms[0]) };
+            let count = unsafe { N::pair(&mut left_rows[..rows.len()], 0..depth, &mut rooms[0]) };
             for tap in right_taps.clone() {
                 right.locate(rows.clone(), tap..tap + 1, &mut right_rows[..rows.len()]);
                 // SAFETY: the right side is good for `length` numbers.
@@ -104,6 +106,7 @@ pub(in crate::ops) fn outer<N: Factor>(
                             target: target.at(line * columns + tap * length + offset),
                             pitch: columns,
                             columns: width.min(length - offset),
+                            accumulate: first > chunk * cut.chunk,
                         };
                         // SAFETY: `Kernels` exist only for instructions that are there; both sides
                         // are good for what tile and panel stay within; the lines and columns of the
