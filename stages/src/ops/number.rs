@@ -78,8 +78,8 @@ impl Number for bf16 {
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         let bits = value.to_bits();
-        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        let kept = if value.is_nan() { bits >> 16 | 0x40 } else { nearest };
+        let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+        let kept = if value.is_nan() { (bits >> 16) | 0x40 } else { nearest };
         Self::from_bits(kept as u16)
     }
     fn pool() -> &'static Mutex<Pool<Self>> {
@@ -145,7 +145,7 @@ mod tests {
         // between two neighbours, and beside the middle
         let wide: Vec<f32> = (0..=u32::MAX >> 8)
             .step_by(31)
-            .map(|step| f32::from_bits(step << 8 | step % 256))
+            .map(|step| f32::from_bits((step << 8) | (step % 256)))
             .collect();
         for (number, wide) in converted::<bf16, f32>(&wide).iter().zip(&wide) {
             let expected = bf16::from_f32(*wide);
