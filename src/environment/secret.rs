@@ -45,38 +45,9 @@ pub(crate) fn give(
     let environment = parameters.get_mut("environment").and_then(Value::as_object_mut);
     let environment = environment.context("this kind of stage takes no environment")?;
     for (name, value) in given {
-        environment.insert(name, Value::String(literal(&value)));
+        environment.insert(name, Value::String(stages::kinds::literal(&value)));
     }
     Ok(())
-}
-
-/// Writes `{word}` as `{{word}}`, which a command does not take for a placeholder; it takes no other
-/// braces for one.
-fn literal(value: &str) -> String {
-    let mut text = String::new();
-    let mut rest = value;
-    while let Some(at) = rest.find('{') {
-        let (before, from) = rest.split_at(at);
-        text.push_str(before);
-        let word =
-            from[1..].split_once('}').map(|(word, _)| word).filter(|word| is_placeholder(word));
-        let length = word.map_or(1, |word| word.len() + 2);
-        match word {
-            Some(word) => text.push_str(&format!("{{{{{word}}}}}")),
-            None => text.push('{'),
-        }
-        rest = &from[length..];
-    }
-    text.push_str(rest);
-    text
-}
-
-/// Whether a command takes a word in braces for a placeholder, or a slip of one.
-fn is_placeholder(word: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let ours = |name: &&str| name.starts_with("input.") || *name == "files";
-    let plain = word.strip_suffix(".*").filter(ours).unwrap_or(word);
-    plain.starts_with(|c: char| c.is_ascii_lowercase()) && plain.chars().all(is_part)
 }
 
 /// Hides a value, and each long line of it, in all that is written through [`mask`] and [`Masked`].
@@ -125,21 +96,6 @@ impl<W: Write> Write for Masked<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn braces_are_kept_from_being_placeholders() {
-        for (value, expected) in [
-            ("plain", "plain"),
-            ("{out}", "{{out}}"),
-            ("a{out}b{input.x}", "a{{out}}b{{input.x}}"),
-            ("{{out}}", "{{{out}}}"),
-            ("{ a } {A} {a.*} {input.x.*}", "{ a } {A} {a.*} {{input.x.*}}"),
-            ("{", "{"),
-            ("}{", "}{"),
-        ] {
-            assert_eq!(literal(value), expected, "{value}");
-        }
-    }
 
     #[test]
     fn secrets_and_their_lines_are_hidden() {

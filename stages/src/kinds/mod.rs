@@ -13,7 +13,7 @@ mod verify;
 
 use crate::kind::Kind;
 
-pub use command::program_file;
+pub use command::{literal, program_file};
 
 /// Every kind of stage, in the order in which a pipeline usually has them.
 pub const KINDS: &[Kind] = &[

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::shim::shim;
+use super::shim::watched;
 use super::{INPUTS, expected, project, results, trials};
 use crate::chance::Chance;
 use crate::project::Project;
@@ -28,13 +28,8 @@ struct Disk {
 impl Disk {
     /// Prepares a command whose calls are noted, and those of what it starts.
     fn command(project: &Project, arguments: &[&str]) -> Command {
-        let mut command = project.command(arguments);
-        command
-            .env("LD_PRELOAD", shim())
-            .env("FAULT_BELOW", "/.pipe/")
-            .env("FAULT_DISK", project.path("disk"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        let mut command = watched(project, arguments);
+        command.env("FAULT_DISK", project.path("disk")).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 

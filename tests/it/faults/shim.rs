@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use crate::project::Project;
 
 /// Compiles `shim.c`, once, with the compiler that Rust links with.
-pub(super) fn shim() -> &'static PathBuf {
+fn shim() -> &'static PathBuf {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/faults/shim.c");
@@ -36,13 +36,18 @@ pub(super) struct Fault {
     pub(super) clock: i64,
 }
 
+/// Prepares a command whose calls on the store, and those of what it starts, go through the shim.
+pub(super) fn watched(project: &Project, arguments: &[&str]) -> Command {
+    let mut command = project.command(arguments);
+    command.env("LD_PRELOAD", shim()).env("FAULT_BELOW", "/.pipe/");
+    command
+}
+
 impl Fault {
     /// Prepares a command whose calls fail, and those of what it starts.
     pub(super) fn command(self, project: &Project, arguments: &[&str]) -> Command {
-        let mut command = project.command(arguments);
+        let mut command = watched(project, arguments);
         command
-            .env("LD_PRELOAD", shim())
-            .env("FAULT_BELOW", "/.pipe/")
             .env("FAULT_CALL", self.call)
             .env("FAULT_ERRNO", self.errno.to_string())
             .env("FAULT_AT", self.at.to_string())

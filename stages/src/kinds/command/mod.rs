@@ -16,6 +16,7 @@ use walkdir::WalkDir;
 use crate::context::Context;
 use crate::kind::{Arity, Complaint, Input, Read, Source, Stage};
 
+pub use placeholder::literal;
 use placeholder::{Placeholder, Template};
 pub use process::program_file;
 
@@ -144,7 +145,11 @@ impl Stage for Command {
                         let help = "it can be nothing but a whole word of `run`";
                         complain(parameter.clone(), message, help);
                     }
-                    for index in template.files().filter(|&index| index >= self.files.len()) {
+                    for placeholder in template.placeholders() {
+                        let Placeholder::File(index) = *placeholder else { continue };
+                        if index < self.files.len() {
+                            continue;
+                        }
                         let message = format!("`{{files.{index}}}` is beyond the end of `files`");
                         let help = match self.files.len() {
                             0 => "there are no `files`".to_owned(),
@@ -163,9 +168,14 @@ impl Stage for Command {
         let mut complaints = Vec::new();
         for (parameter, text) in self.texts() {
             let Ok(template) = Template::parse(text) else { continue };
-            for placeholder in template.inputs() {
-                let (Placeholder::Input(name, _) | Placeholder::All(name)) = placeholder else {
-                    continue;
+            let mut complain = |message: String, help: Option<String>| {
+                complaints.push(Complaint { parameter: parameter.clone(), message, help });
+            };
+            for placeholder in template.placeholders() {
+                let (name, index) = match placeholder {
+                    Placeholder::Input(name, index) => (name, *index),
+                    Placeholder::All(name) => (name, None),
+                    Placeholder::Out | Placeholder::Scratch | Placeholder::File(_) => continue,
                 };
                 let Some(&count) = wired.get(name).filter(|count| **count > 0) else {
                     let names: Vec<&str> = wired.keys().map(String::as_str).collect();
@@ -173,22 +183,13 @@ impl Stage for Command {
                         true => format!("write inputs = {{ {name} = \"STEP\" }}"),
                         false => format!("inputs of this step: {}", names.join(", ")),
                     };
-                    let message = format!("nothing is wired to `inputs.{name}`");
-                    complaints.push(Complaint {
-                        parameter: parameter.clone(),
-                        message,
-                        help: Some(help),
-                    });
+                    complain(format!("nothing is wired to `inputs.{name}`"), Some(help));
                     continue;
                 };
-                if let Placeholder::Input(_, index) = placeholder
-                    && let Err(message) = place_among(name, *index, count)
+                if let Placeholder::Input(..) = placeholder
+                    && let Err(message) = place_among(name, index, count)
                 {
-                    complaints.push(Complaint {
-                        parameter: parameter.clone(),
-                        message,
-                        help: None,
-                    });
+                    complain(message, None);
                 }
             }
         }

@@ -63,21 +63,12 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// Returns the indices of `files` that are mentioned.
-    pub(super) fn files(&self) -> impl Iterator<Item = usize> + '_ {
+    /// Returns the placeholders, in their order.
+    pub(super) fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Path(Placeholder::File(index)) => Some(*index),
-            _ => None,
-        })
-    }
-
-    /// Returns the inputs that are mentioned, as they are mentioned.
-    pub(super) fn inputs(&self) -> impl Iterator<Item = &Placeholder> {
-        let placeholders = self.0.iter().filter_map(|piece| match piece {
             Piece::Path(placeholder) => Some(placeholder),
             Piece::Text(_) => None,
-        });
-        placeholders.filter(|one| matches!(one, Placeholder::Input(..) | Placeholder::All(_)))
+        })
     }
 
     /// The input whose results become a word each, when the text is nothing but that.
@@ -90,7 +81,7 @@ impl Template {
 
     /// Whether any part stands for several words.
     pub(super) fn is_several(&self) -> bool {
-        self.0.iter().any(|piece| matches!(piece, Piece::Path(Placeholder::All(_))))
+        self.placeholders().any(|one| matches!(one, Placeholder::All(_)))
     }
 
     /// Joins the parts, with a path for each placeholder; paths need not be UTF-8.
@@ -130,6 +121,23 @@ impl Placeholder {
     }
 }
 
+/// Returns a text that a command takes for this one, whatever braces are in it: `{word}` becomes `{{word}}`.
+#[must_use]
+pub fn literal(text: &str) -> String {
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some((word, after)) = braced(rest) {
+            literal.push_str(&format!("{{{{{word}}}}}"));
+            rest = after;
+        } else {
+            literal.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    literal
+}
+
 /// Splits `{word}rest` into the word and the rest.
 ///
 /// A word starts with a small letter, which leaves `{}`, `{4}`, `${HOME}` and `{"a": 1}` alone.
@@ -145,7 +153,7 @@ fn braced(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Piece, Placeholder, Template};
+    use super::{Piece, Placeholder, Template, literal};
 
     #[track_caller]
     fn check(text: &str, expected: Result<Vec<Piece>, &str>) {
@@ -189,6 +197,22 @@ mod tests {
         }
         check("{{out}} ${{name}}", Ok(vec![text("{out} ${name}")]));
         check("{{{out}}}", Ok(vec![text("{{out}}")]));
+    }
+
+    #[test]
+    fn a_literal_is_taken_for_the_text_that_it_was_made_of() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("{out}", "{{out}}"),
+            ("a{out}b{input.x}", "a{{out}}b{{input.x}}"),
+            ("{{out}}", "{{{out}}}"),
+            ("{ a } {A} {a.*} {input.x.*}", "{ a } {A} {a.*} {{input.x.*}}"),
+            ("{", "{"),
+            ("}{é", "}{é"),
+        ] {
+            assert_eq!(literal(text), expected);
+            check(expected, Ok(vec![Piece::Text(text.to_owned())]));
+        }
     }
 
     #[test]
