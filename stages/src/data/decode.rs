@@ -6,23 +6,24 @@ use anyhow::{Context as _, bail, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
 use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::jpeg_bytes::Bytes;
 
 /// No photograph has more pixels; a file that says so would fill the memory.
 const MOST_PIXELS: usize = 1 << 27;
 
 /// Decodes an image, whatever its file is called: turned as its EXIF orientation says, grey spread
-/// to three channels, alpha dropped, 16 bits rounded to 8.
+/// to three channels, alpha dropped, 16 bits rounded to 8. Its pixels may lie in memory that held another's.
 ///
 /// # Errors
 ///
 /// When the bytes are no image of a known format, broken, or end too early.
-pub(crate) fn decode(bytes: &[u8]) -> anyhow::Result<RgbImage> {
+pub(crate) fn decode(bytes: &[u8], memory: Vec<u8>) -> anyhow::Result<RgbImage> {
     ensure!(!bytes.is_empty(), "the file is empty");
     match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes),
+        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, memory),
         Ok(format @ (ImageFormat::Png | ImageFormat::Bmp | ImageFormat::Pnm)) => {
             decode_other(bytes, format)
         }
@@ -30,18 +31,21 @@ pub(crate) fn decode(bytes: &[u8]) -> anyhow::Result<RgbImage> {
     }
 }
 
-fn decode_jpeg(bytes: &[u8]) -> anyhow::Result<RgbImage> {
+fn decode_jpeg(bytes: &[u8], mut pixels: Vec<u8>) -> anyhow::Result<RgbImage> {
     ensure!(jpeg_ends(bytes), "the JPEG file is truncated");
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = JpegDecoder::new_with_options(Bytes::new(bytes), options);
     decoder.decode_headers().context("broken JPEG file")?;
     let (width, height) = decoder.dimensions().context("broken JPEG file: it has no size")?;
     ensure!(width * height <= MOST_PIXELS, "an image of {width}x{height} is too large");
-    let pixels = decoder.decode().context("broken JPEG file")?;
+    // nothing of another image shall be seen, whatever a decoder leaves out
+    pixels.clear();
+    pixels.resize(3 * width * height, 0);
+    decoder.decode_into(&mut pixels).context("broken JPEG file")?;
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let image = RgbImage::from_raw(width as u32, height as u32, pixels)
         .context("broken JPEG file: pixels are missing")?;
@@ -112,7 +116,8 @@ mod tests {
     #[test]
     fn pixels_are_those_of_pillow() {
         for (name, bytes) in files() {
-            let image = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            let image =
+                decode(&bytes, Vec::new()).unwrap_or_else(|error| panic!("{name}: {error:#}"));
             let want = array(&format!("decoded.{name}"));
             let size = [image.height() as usize, image.width() as usize, 3];
             assert_eq!(want.shape(), size, "{name}");
@@ -133,7 +138,11 @@ mod tests {
         for (name, bytes) in files() {
             // The rows of a bitmap may be followed by padding that nobody needs.
             for end in (0..bytes.len() - 4).step_by(7) {
-                assert!(decode(&bytes[..end]).is_err(), "{name} cut at {end} of {}", bytes.len());
+                assert!(
+                    decode(&bytes[..end], Vec::new()).is_err(),
+                    "{name} cut at {end} of {}",
+                    bytes.len()
+                );
             }
         }
     }
@@ -141,7 +150,7 @@ mod tests {
     #[test]
     fn errors_say_what_is_wrong() {
         let says = |bytes: &[u8], part: &str| {
-            let error = format!("{:#}", decode(bytes).unwrap_err());
+            let error = format!("{:#}", decode(bytes, Vec::new()).unwrap_err());
             assert!(error.contains(part), "{error}");
         };
         says(b"", "the file is empty");
@@ -178,7 +187,7 @@ mod tests {
             if let Some(end) = end {
                 bytes.truncate(end.index(bytes.len()));
             }
-            if let Ok(image) = decode(&bytes) {
+            if let Ok(image) = decode(&bytes, Vec::new()) {
                 prop_assert!(image.width() > 0 && image.height() > 0);
             }
         }
@@ -190,7 +199,7 @@ mod tests {
             ]),
             noise in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            let _ = decode(&[signature, &noise].concat());
+            let _ = decode(&[signature, &noise].concat(), Vec::new());
         }
     }
 }

@@ -7,6 +7,7 @@ mod embeddings;
 pub(crate) mod golden;
 pub(crate) mod identity_labels;
 mod images;
+mod jpeg_bytes;
 mod listing;
 mod matches;
 mod picture;

@@ -7,6 +7,8 @@ use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ops::split_pixels;
+
 /// What an image is scaled to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -80,10 +82,7 @@ impl Scaler {
             .zip(green.chunks_exact_mut(crop))
             .zip(blue.chunks_exact_mut(crop));
         for (row, ((red, green), blue)) in rows.zip(planes) {
-            let pixels = row[3 * left..3 * (left + crop)].chunks_exact(3);
-            for (((pixel, r), g), b) in pixels.zip(red).zip(green).zip(blue) {
-                (*r, *g, *b) = (pixel[0], pixel[1], pixel[2]);
-            }
+            split_pixels(&row[3 * left..3 * (left + crop)], red, green, blue);
         }
         Ok(())
     }

@@ -203,9 +203,15 @@ impl Preprocess {
             return Ok(Made { entries, images, file, failed: Vec::new() });
         }
         let image_bytes = 3 * (self.side() as usize).pow(2);
-        images.resize(chunk.len() * image_bytes, 0);
+        let bytes = chunk.len() * image_bytes;
+        if images.is_empty() {
+            // zeros that the system gives at first sight, on the threads that write there
+            images = vec![0; bytes];
+        }
+        images.resize(bytes, 0);
         let scaler = Scaler::new(self.size.get(), self.side(), self.resize, self.filter);
-        let one = |scaler: &mut Scaler, (entry, out): (&Entry, &mut [u8])| {
+        let one = |tools: &mut (Scaler, Vec<u8>), (entry, out): (&Entry, &mut [u8])| {
+            let (scaler, memory) = tools;
             if cx.check_cancelled().is_err() {
                 return Ok(());
             }
@@ -217,8 +223,12 @@ impl Preprocess {
                 decoded.fetch_add(1, Ordering::Relaxed);
                 std::fs::read(root.join(&entry.path))
                     .context("cannot read the file")
-                    .and_then(|bytes| decode(&bytes))
-                    .and_then(|image| scaler.planes_into(&image, out))
+                    .and_then(|bytes| decode(&bytes, std::mem::take(memory)))
+                    .and_then(|image| {
+                        let scaled = scaler.planes_into(&image, out);
+                        *memory = image.into_raw();
+                        scaled
+                    })
             };
             let number = done.fetch_add(1, Ordering::Relaxed) + 1;
             if number.is_multiple_of(64) || number == total {
@@ -229,7 +239,7 @@ impl Preprocess {
         let results: Vec<anyhow::Result<()>> = chunk
             .par_iter()
             .zip(images.par_chunks_exact_mut(image_bytes))
-            .map_init(|| scaler.clone(), one)
+            .map_init(|| (scaler.clone(), Vec::new()), one)
             .collect();
         cx.check_cancelled()?;
 

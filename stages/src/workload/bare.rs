@@ -129,7 +129,12 @@ impl Decoding {
     ///
     /// When one is no image.
     pub fn run(&self) -> anyhow::Result<usize> {
-        self.0.iter().map(|bytes| Ok(decode(bytes)?.as_raw().len())).sum()
+        let (mut count, mut memory) = (0, Vec::new());
+        for bytes in &self.0 {
+            memory = decode(bytes, memory)?.into_raw();
+            count += memory.len();
+        }
+        Ok(count)
     }
 }
 
