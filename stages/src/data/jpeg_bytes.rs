@@ -22,7 +22,7 @@ impl<'a> Bytes<'a> {
 impl ZByteReaderTrait for Bytes<'_> {
     #[inline(always)]
     fn read_byte_no_error(&mut self) -> u8 {
-        let byte = self.bytes.get(self.next).copied().unwrap_or(0);
+        let Some(&byte) = self.bytes.get(self.next) else { return 0 };
         self.next += 1;
         byte
     }
