@@ -19,7 +19,7 @@ import torchvision
 import bare
 import data
 import networks
-from turns import Pipe, take_turns, timed
+from turns import Pipe, memory, take_turns, timed
 
 WORKS = {
     f"{work} {precision}": f"{what}, {precision}"
@@ -54,10 +54,10 @@ def memories(program, work, threads):
     """Returns the bytes that three steps take beyond what a process has before, by contender."""
     pipe = Pipe(program, threads)
     pipe.run("forget")
-    before = pipe.memory()
+    before = memory(pipe.process.pid)
     for _ in range(3):
         pipe.run(work)
-    taken = {"pipe": pipe.memory() - before}
+    taken = {"pipe": memory(pipe.process.pid) - before}
     pipe.close()
     script = os.path.join(os.path.dirname(__file__), "networks.py")
     for layout in ("NCHW", "channels_last"):
@@ -122,7 +122,7 @@ def others(found, roofs):
         yield [what, cells[0], f"{name}: {cells[1]}", f"**{ratios[0]:.2f}x**, {ratios[1]:.2f}x", speed]
 
 
-def report(options, results, memory, rates, found, profiles, roofs):
+def report(options, results, needs, rates, found, profiles, roofs):
     yield "# Training on the CPU, beside PyTorch\n"
     yield (
         f"Made by `just bench-train` on {datetime.date.today()}: {processor()}, {os.cpu_count()} cores, "
@@ -144,7 +144,7 @@ def report(options, results, memory, rates, found, profiles, roofs):
         yield table(
             ["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe is faster than the better by"], rows
         )
-    if memory:
+    if needs:
         yield (
             "The most memory of a process that takes three steps, beyond what it has before (PyTorch's libraries "
             "are not counted):\n"
@@ -152,7 +152,7 @@ def report(options, results, memory, rates, found, profiles, roofs):
         rows = [
             [WORKS[work], *(f"{taken / 1e6:.0f} MB" for taken in one.values())]
             + [f"**{one['pipe'] / min(one['NCHW'], one['channels_last']):.2f}x**"]
-            for work, one in memory.items()
+            for work, one in needs.items()
         ]
         yield table(["work", "pipe", "PyTorch NCHW", "PyTorch channels_last", "pipe needs, of the better"], rows)
     if rates:
@@ -223,13 +223,13 @@ def main():
     torch.set_num_threads(options.threads)
     wanted = lambda name: not options.only or any(name.startswith(one) for one in options.only)
     pipe = Pipe(programs["train"], options.threads)
-    results, memory, profiles, rates, found = {}, {}, {}, {}, {}
+    results, needs, profiles, rates, found = {}, {}, {}, {}, {}
     for work in filter(wanted, WORKS):
         print(f"{WORKS[work]} ...", file=sys.stderr)
         results[work] = against_torch(pipe, work, options)
         profiles[work] = profile(pipe, work)
         if work.startswith("train"):
-            memory[work] = memories(programs["train"], work, options.threads)
+            needs[work] = memories(programs["train"], work, options.threads)
     for what, measure in data.RATES.items():
         if wanted(what):
             print(f"{what} ...", file=sys.stderr)
@@ -242,7 +242,7 @@ def main():
             pipe.run("forget")
     roofs = bare.roofs(pipe)
     pipe.close()
-    text = "\n".join(report(options, results, memory, rates, found, profiles, roofs))
+    text = "\n".join(report(options, results, needs, rates, found, profiles, roofs))
     if not options.out:
         print(text)
         return

@@ -3,13 +3,14 @@
 `python3 networks.py THREADS train NETWORK PRECISION LAYOUT` prints how many bytes three steps take.
 """
 
-import resource
 import sys
 
 import torch
 import torch.nn.functional as F
 from torchvision.models import mobilenet_v2, resnet18
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+from turns import memory
 
 CLASSES, SIDE, BATCH, INFERENCE_BATCH = 100, 112, 32, 64
 
@@ -68,15 +69,10 @@ def work(what, network, precision, layout):
     return step
 
 
-def memory():
-    """Returns the most bytes that this process has had."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[1]))
-    before = memory()
+    before = memory("self")
     step = work(*sys.argv[2:])
     for _ in range(3):
         step()
-    print(memory() - before)
+    print(memory("self") - before)

@@ -8,6 +8,12 @@ import sys
 import time
 
 
+def memory(process):
+    """Returns the most bytes that a process has had since it became a program."""
+    with open(f"/proc/{process}/status") as file:
+        return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
 class Pipe:
     """A program of pipe's, which waits for the name of the next work."""
 
@@ -23,11 +29,6 @@ class Pipe:
         if not line:
             sys.exit(f"the Rust half ended at `{work}` (status {self.process.wait()})")
         return json.loads(line)
-
-    def memory(self):
-        """Returns the most bytes that it has had."""
-        with open(f"/proc/{self.process.pid}/status") as file:
-            return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 
     def close(self):
         self.process.stdin.close()

@@ -25,6 +25,7 @@ pub(crate) fn decode(bytes: &[u8], memory: Vec<u8>) -> anyhow::Result<RgbImage> 
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, memory),
         Ok(format @ (ImageFormat::Png | ImageFormat::Bmp | ImageFormat::Pnm)) => {
+            drop(memory);
             decode_other(bytes, format)
         }
         _ => bail!("not an image: neither JPEG, PNG, BMP, PGM nor PPM"),
@@ -130,6 +131,19 @@ mod tests {
                 most <= highest && mean <= middle,
                 "{name}: {most} at most, {mean:.3} on average"
             );
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_image_before_is_seen() {
+        let mut files = files();
+        files.sort_by_key(|(_, bytes)| bytes.len());
+        let twice: Vec<_> = files.iter().chain(files.iter().rev()).collect();
+        let mut memory = vec![7; 1 << 20];
+        for (name, bytes) in twice {
+            let image = decode(bytes, memory).unwrap();
+            assert!(image == decode(bytes, Vec::new()).unwrap(), "{name}");
+            memory = image.into_raw();
         }
     }
 

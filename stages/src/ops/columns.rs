@@ -15,7 +15,7 @@ const CHUNK: usize = 16 * 1024;
 const LONG: usize = 256;
 
 /// Repeats the numbers that belong to the columns, so that loops over them are long.
-pub(super) fn widened(numbers: &[f32]) -> Vec<f32> {
+pub(super) fn repeated(numbers: &[f32]) -> Vec<f32> {
     numbers.repeat((LONG / numbers.len().max(1)).max(1))
 }
 

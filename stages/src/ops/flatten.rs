@@ -18,21 +18,16 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
     let [images, height, width, channels] = x.array().lengths("flattening")?;
     let length = height * width * channels;
     let output = match x.array() {
-        Array::Host(x) => Array::Host(turned(x, [height * width, channels], vec![images, length])),
-        Array::Half(x) => Array::Half(turned(x, [height * width, channels], vec![images, length])),
+        Array::Host(x) => Array::Host(turned(x, [height * width, channels], &[images, length])),
+        Array::Half(x) => Array::Half(turned(x, [height * width, channels], &[images, length])),
         Array::Device(x) => Array::Device(x.permute((0, 3, 1, 2))?.reshape((images, length))?),
     };
     let node = x.node;
     Ok(tape.record(Work::new("flatten"), output, move |gradient, sink| {
+        let (size, shape) = ([channels, height * width], [images, height, width, channels]);
         let back = match gradient {
-            Array::Host(gradient) => {
-                let shape = vec![images, height, width, channels];
-                Array::Host(turned(&gradient, [channels, height * width], shape))
-            }
-            Array::Half(gradient) => {
-                let shape = vec![images, height, width, channels];
-                Array::Half(turned(&gradient, [channels, height * width], shape))
-            }
+            Array::Host(gradient) => Array::Host(turned(&gradient, size, &shape)),
+            Array::Half(gradient) => Array::Half(turned(&gradient, size, &shape)),
             Array::Device(gradient) => {
                 let planes = gradient.reshape((images, channels, height, width))?;
                 Array::Device(planes.permute((0, 2, 3, 1))?.contiguous()?)
@@ -46,7 +41,7 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
 fn turned<N: Number>(
     Host { numbers: x, .. }: &Host<N>,
     [rows, columns]: [usize; 2],
-    shape: Vec<usize>,
+    shape: &[usize],
 ) -> Host<N> {
     let mut y = Block::stale(x.len());
     let size = rows * columns;
@@ -57,5 +52,5 @@ fn turned<N: Number>(
             }
         }
     });
-    Host::new(shape, y)
+    Host::new(shape.to_vec(), y)
 }

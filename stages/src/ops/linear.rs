@@ -8,7 +8,7 @@ use super::floats::Block;
 use super::matrix::{Factor, Kernels, Lines, LinesMut, Packed, outer, product};
 use super::number::widened;
 use super::profile::Work;
-use super::tape::Tape;
+use super::tape::{Sink, Tape};
 use super::value::{Array, Host, Value, read};
 use crate::weights::Parameter;
 
@@ -49,18 +49,10 @@ pub(crate) fn linear(
         }
         match (&gradient, x.array()) {
             (Array::Host(gradient), Array::Host(input)) => {
-                sink.give_parameter(&weight, weight_gradient(gradient, input)?)?;
-                if x.node.is_some() {
-                    let back = read(&weight.variable, |w| input_gradient(gradient, input, w))?;
-                    sink.give(x.node, Array::Host(back))?;
-                }
+                back_on_host(gradient, input, &weight, x.node, sink)?;
             }
             (Array::Half(gradient), Array::Half(input)) => {
-                sink.give_parameter(&weight, weight_gradient(gradient, input)?)?;
-                if x.node.is_some() {
-                    let back = read(&weight.variable, |w| input_gradient(gradient, input, w))?;
-                    sink.give(x.node, Array::Half(back))?;
-                }
+                back_on_host(gradient, input, &weight, x.node, sink)?;
             }
             _ => {
                 let gradient = Value::new(gradient, None);
@@ -112,17 +104,23 @@ fn mapped<N: Factor>(x: &[N], weight: &[f32], outputs: usize, bias: Option<&[f32
     y
 }
 
-fn weight_gradient<N: Factor>(gradient: &Host<N>, input: &Host<N>) -> Result<Tensor> {
-    let [outputs, inputs] = [gradient, input].map(|side| side.shape.last().copied().unwrap_or(1));
+fn back_on_host<N: Factor>(
+    gradient: &Host<N>,
+    input: &Host<N>,
+    weight: &Parameter,
+    node: Option<usize>,
+    sink: &mut Sink,
+) -> Result<()> {
+    let (outputs, inputs) = weight.variable.dims2()?;
     let lines = Lines::new(&gradient.numbers, outputs);
     let sums = outer(Kernels::best(), &lines, &Lines::new(&input.numbers, inputs));
-    Ok(Tensor::from_slice(&sums, (outputs, inputs), &Device::Cpu)?)
-}
-
-fn input_gradient<N: Factor>(gradient: &Host<N>, input: &Host<N>, weight: &[f32]) -> Host<N> {
-    let inputs = input.shape.last().copied().unwrap_or(1);
-    let outputs = weight.len() / inputs;
-    Host::new(input.shape.clone(), back(&gradient.numbers, weight, [outputs, inputs]))
+    sink.give_parameter(weight, Tensor::from_slice(&sums, (outputs, inputs), &Device::Cpu)?)?;
+    if node.is_some() {
+        let back = |w: &[f32]| back(&gradient.numbers, w, [outputs, inputs]);
+        let back = Host::new(input.shape.clone(), read(&weight.variable, back)?);
+        sink.give(node, N::array(back))?;
+    }
+    Ok(())
 }
 
 /// Returns the product of a gradient and W.

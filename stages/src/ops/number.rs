@@ -30,7 +30,12 @@ pub(super) trait Number: WithDType + Default + Debug {
     /// # Errors
     ///
     /// When it is an array of others.
-    fn taken(array: Array) -> Result<Host<Self>>;
+    fn taken(array: Array) -> Result<Host<Self>> {
+        let host = Self::host(&array).cloned();
+        // what is left must be the only one, to be written on
+        drop(array);
+        host.context("an array of other numbers was given")
+    }
     /// Returns numbers that are f32 already.
     fn singles(numbers: &[Self]) -> Option<&[f32]>;
     /// Returns the nearest of f32s, which are its own where it is one.
@@ -55,10 +60,6 @@ impl Number for f32 {
     }
     fn host(array: &Array) -> Option<&Host<Self>> {
         if let Array::Host(host) = array { Some(host) } else { None }
-    }
-    fn taken(array: Array) -> Result<Host<Self>> {
-        let host = if let Array::Host(host) = array { Some(host) } else { None };
-        host.context("an array of f32 on the CPU was expected")
     }
     #[inline(always)]
     fn singles(numbers: &[Self]) -> Option<&[f32]> {
@@ -91,10 +92,6 @@ impl Number for bf16 {
     }
     fn host(array: &Array) -> Option<&Host<Self>> {
         if let Array::Half(host) = array { Some(host) } else { None }
-    }
-    fn taken(array: Array) -> Result<Host<Self>> {
-        let host = if let Array::Half(host) = array { Some(host) } else { None };
-        host.context("an array of bf16 on the CPU was expected")
     }
     #[inline(always)]
     fn singles(_: &[Self]) -> Option<&[f32]> {
@@ -142,11 +139,10 @@ mod tests {
                 assert_eq!(bf16::narrow(*wide).to_bits(), number.to_bits());
             }
         }
-        // between two neighbours, and beside the middle
-        let wide: Vec<f32> = (0..=u32::MAX >> 8)
-            .step_by(31)
-            .map(|step| f32::from_bits((step << 8) | (step % 256)))
-            .collect();
+        // neighbours, the middle between them, and what lies next to it
+        let low = [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff];
+        let between = |high: u32| low.map(|low| f32::from_bits((high << 16) | low));
+        let wide: Vec<f32> = (0..=u32::from(u16::MAX)).flat_map(between).collect();
         for (number, wide) in converted::<bf16, f32>(&wide).iter().zip(&wide) {
             let expected = bf16::from_f32(*wide);
             let same = number.to_bits() == expected.to_bits() || wide.is_nan() && number.is_nan();

@@ -165,6 +165,20 @@ fn killed_and_resumed_is_bit_identical() {
 }
 
 #[test]
+fn a_training_in_bf16_is_as_repeatable_and_near() {
+    let whole = interrupted(&settings("precision = \"bf16\""), &[]);
+    assert_same(&interrupted(&settings("precision = \"bf16\""), &[7]), &whole, "in bf16");
+    let last = |files: &BTreeMap<String, Vec<u8>>| {
+        let lines = String::from_utf8(files["metrics.jsonl"].clone()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(lines.lines().next_back().unwrap()).unwrap();
+        line["loss"].as_f64().unwrap()
+    };
+    let (half, single) = (last(&whole), last(undisturbed()));
+    assert!((half - single).abs() < 0.25 * single && half != single, "{half} and {single}");
+}
+
+#[test]
 fn a_torn_checkpoint_costs_time_alone() {
     let mut trial = trial();
     let train = settings("checkpoint = { minutes = 0.000001 }");

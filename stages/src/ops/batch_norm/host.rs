@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Statistics;
-use crate::ops::columns::widened;
+use crate::ops::columns::repeated;
 use crate::ops::floats::Block;
 use crate::ops::instructions::vectorized;
 use crate::ops::number::Number;
@@ -43,7 +43,7 @@ impl Map {
             .zip(&scale)
             .map(|((b, m), s)| (f64::from(*b) - f64::from(*m) * f64::from(*s)) as f32)
             .collect();
-        let [scale, shift] = [scale, shift].map(|numbers| widened(&numbers));
+        let [scale, shift] = [scale, shift].map(|numbers| repeated(&numbers));
         Self { mean, inverse, scale, shift }
     }
 
@@ -291,7 +291,7 @@ impl<'a> Back<'a> {
             slope.push(by_x as f32);
             level.push((-scale * f64::from(sums.by_bias[channel]) / count - by_x * mean) as f32);
         }
-        Self { scale: &map.scale, slope: widened(&slope), level: widened(&level) }
+        Self { scale: &map.scale, slope: repeated(&slope), level: repeated(&level) }
     }
 }
 

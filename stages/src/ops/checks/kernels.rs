@@ -5,8 +5,8 @@ use half::bf16;
 
 use crate::ops::floats::Block;
 use crate::ops::instructions::Instructions;
-use crate::ops::matrix::{Factor, Kernels, Lines, LinesMut, Packed, outer, product};
-use crate::ops::number::converted;
+use crate::ops::matrix::{Factor, GatherTile, Kernels, Lines, LinesMut, Packed, outer, product};
+use crate::ops::number::{Number as _, converted};
 
 #[test]
 fn products_agree_on_every_set_of_instructions() {
@@ -64,6 +64,58 @@ fn check<N: Factor>(stored: f64) {
             let [left, right] = [&left_turned[..], &right].map(converted::<N, f32>);
             let (left, right) = (Lines::new(&left, rows), Lines::new(&right, columns));
             near(&outer(kernels, &left, &right), &what, 0.0);
+        }
+    }
+}
+
+/// Sums that no product has rounded, stored as bf16 at every width, and read again.
+#[test]
+#[expect(unsafe_code, reason = "an inner loop reads and writes through pointers")]
+fn bf16_is_stored_and_read_alike_on_every_set_of_instructions() {
+    let mut sums = vec![0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::NAN];
+    sums.push(f32::from_bits(u32::MAX));
+    for high in [0x3f80, 0x3f81, 0xbf80, 0x7f7f, 0x0080, 0xff7f] {
+        sums.extend(
+            [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| f32::from_bits((high << 16) | low)),
+        );
+    }
+    let expected: Vec<bf16> = sums.iter().map(|sum| bf16::narrow(*sum)).collect();
+    let same = |one: bf16, other: bf16| {
+        one.to_bits() == other.to_bits() || (one.is_nan() && other.is_nan())
+    };
+    for &instructions in Instructions::available() {
+        let kernels = Kernels::of(instructions);
+        for columns in 1..=sums.len() {
+            let nothing = Packed::new(kernels, 2, columns, |_, _, panel| panel.fill(0.0));
+            let packed = nothing.finished(kernels, Some(&sums[..columns]), None);
+            let mut stored = vec![bf16::ONE; 3 * columns];
+            product(
+                kernels,
+                &Lines::new(&[bf16::ZERO; 6], 2),
+                &packed,
+                &LinesMut::new(&mut stored, columns),
+            );
+            for (place, stored) in stored.iter().enumerate() {
+                let expected = expected[place % columns];
+                assert!(same(*stored, expected), "{instructions:?}: {stored}, not {expected}");
+            }
+        }
+        let width = kernels.width();
+        for columns in 1..=width {
+            let mut read = vec![1.0; width];
+            let tile = GatherTile {
+                count: 1,
+                source: expected.as_ptr(),
+                pitch: 0,
+                columns,
+                target: read.as_mut_ptr(),
+            };
+            // SAFETY: there are more numbers than a panel is wide, which the target is.
+            unsafe { kernels.gather(&tile) }
+            for (read, stored) in read.iter().zip(&expected[..columns]) {
+                assert!(same(bf16::narrow(*read), *stored), "{instructions:?}: {read}, {stored}");
+                assert!(read.is_nan() || read.to_bits() == stored.wide().to_bits());
+            }
         }
     }
 }

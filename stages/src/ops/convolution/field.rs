@@ -26,7 +26,7 @@ pub(super) struct Field<'a, N> {
 }
 
 impl<'a, N: Number> Field<'a, N> {
-    /// Views images [N, H, W, C], and maybe numbers after them that a run may reach: every pixel, and of each
+    /// Views images [N, H, W, C], and maybe a number after them that a run may reach: every pixel, and of each
     /// the channels of a range.
     pub(super) fn new(
         image: &'a [N],
@@ -34,7 +34,7 @@ impl<'a, N: Number> Field<'a, N> {
         range: Range<usize>,
     ) -> Self {
         let count = images * height * width * channels;
-        assert!(image.len() >= count, "{} numbers of {count}", image.len());
+        assert!((count..=count + 1).contains(&image.len()), "{} of {count} numbers", image.len());
         assert!(range.end <= channels, "channel {} of {channels}", range.end);
         Self {
             image,

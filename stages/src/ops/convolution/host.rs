@@ -47,7 +47,8 @@ fn part<'a>(geometry: &Geometry, weight: &'a [f32], group: usize) -> &'a [f32] {
 }
 
 /// Returns how many numbers a run of the narrow path has: as many as a row of the kernel, and what is
-/// missing to a whole lane, which lies beyond and meets weights of 0.
+/// missing to a whole lane. That is the first number of the pixel beyond, and meets a weight of 0; were it
+/// infinite, the result would be no number, which the loss would soon be in any case.
 fn narrow_run<N: Factor>(geometry: &Geometry) -> usize {
     (geometry.kernel[1] * geometry.inputs).next_multiple_of(N::TOGETHER)
 }
@@ -87,6 +88,11 @@ fn with_windows<N: Factor, R>(
     look(&field.seen_from(grid, step, taps).running(run))
 }
 
+/// Returns whether a plain product of such numbers is faster than Winograd's of f32s.
+fn is_direct<N: Factor>(kernels: &Kernels) -> bool {
+    N::TOGETHER > 1 && kernels.prefers_halves()
+}
+
 /// Returns whether runs of so many numbers can be multiplied.
 fn fits<N: Factor>(run: usize) -> bool {
     run.is_multiple_of(N::TOGETHER)
@@ -103,8 +109,9 @@ pub(super) fn forward<N: Factor>(
     if let Some(depthwise) = Depthwise::new(geometry) {
         return depthwise.forward(kernels, x, weight, finish);
     }
-    if let Some((winograd, x)) = Winograd::forward(geometry).zip(N::singles(x)) {
-        return N::nearest(winograd.convolve(kernels, x, weight, finish));
+    if let Some(winograd) = Winograd::forward(geometry).filter(|_| !is_direct::<N>(kernels)) {
+        let convolve = |x: &[f32]| N::nearest(winograd.convolve(kernels, x, weight, finish));
+        return N::singles(x).map_or_else(|| convolve(&widened(x)), convolve);
     }
     if !is_narrow(geometry) && !fits::<N>(geometry.inputs / geometry.groups) {
         return N::nearest(forward(kernels, geometry, &widened(x), weight, finish));
@@ -189,8 +196,10 @@ pub(super) fn input_gradient<N: Factor>(
     if let Some(depthwise) = Depthwise::new(geometry) {
         return depthwise.input_gradient(kernels, gradient, weight);
     }
-    if let Some((winograd, gradient)) = Winograd::backward(geometry).zip(N::singles(gradient)) {
-        return N::nearest(winograd.convolve(kernels, gradient, weight, Finish::default()));
+    if let Some(winograd) = Winograd::backward(geometry).filter(|_| !is_direct::<N>(kernels)) {
+        let finish = Finish::default();
+        let convolve = |x: &[f32]| N::nearest(winograd.convolve(kernels, x, weight, finish));
+        return N::singles(gradient).map_or_else(|| convolve(&widened(gradient)), convolve);
     }
     if !fits::<N>(geometry.outputs / geometry.groups) {
         return N::nearest(input_gradient(kernels, geometry, &widened(gradient), weight));

@@ -70,6 +70,7 @@ impl Factor for bf16 {
     #[expect(unsafe_code, reason = "rows are found through pointers")]
     unsafe fn pair(rows: &mut [*const Self], range: Range<usize>, room: &mut [Self]) -> usize {
         let (count, length) = (rows.len(), range.len());
+        assert!(room.len() >= count.next_multiple_of(2) * length, "no room for {count} rows");
         // SAFETY: within a row, by the contract.
         let row =
             |row: *const Self| unsafe { std::slice::from_raw_parts(row.add(range.start), length) };

@@ -8,6 +8,7 @@ use super::peak;
 use super::simd::Simd;
 use super::stencil::{GatherTile, StencilSumTile, StencilTile};
 use super::transforms::{JoinTile, SpreadTile};
+use super::vectors::{add_scaled, lanes, put, vectors};
 use crate::ops::instructions::Instructions;
 
 /// One tile of a product: `rows` sources, each of `taps` runs of `depth` lanes, by the columns
@@ -58,6 +59,8 @@ pub(in crate::ops) struct Kernels {
     pub(super) width: usize,
     pub(super) singles: Loops<f32>,
     pub(super) pairs: Loops<bf16>,
+    /// Whether one instruction multiplies pairs of bf16.
+    dots: bool,
     pub(super) spread: unsafe fn(&SpreadTile),
     pub(super) join: unsafe fn(&JoinTile),
     pub(super) stencil_sum: &'static [unsafe fn(&StencilSumTile)],
@@ -92,6 +95,11 @@ impl Kernels {
         Self::of(Instructions::best())
     }
 
+    /// Returns whether products of bf16 are faster than those of f32.
+    pub(in crate::ops) fn prefers_halves(&self) -> bool {
+        self.dots
+    }
+
     /// Returns the columns of a panel.
     pub(in crate::ops) fn width(&self) -> usize {
         self.width
@@ -114,8 +122,8 @@ impl Kernels {
 
 /// # Safety
 ///
-/// The instructions of `S` must be there, every source good for `depth` numbers, the panel for
-/// `taps * depth` lines, every target for the columns it names.
+/// The instructions of `S` must be there, every source good for `depth` lanes, the panel for
+/// `taps * depth` lines of lanes, every target for the columns it names.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
 unsafe fn product<S: Simd, F: Form<S>, const ROWS: usize>(tile: &ProductTile<F::Number>) {
@@ -201,7 +209,7 @@ unsafe fn outer<S: Simd, F: Form<S>, const ROWS: usize>(tile: &OuterTile<F::Numb
 
 /// # Safety
 ///
-/// The instructions of `S` must be there, every left row good for `ROWS` numbers from its offset on,
+/// The instructions of `S` must be there, every left row good for `ROWS` lanes from its offset on,
 /// every right row for `columns` from its own, and every row of the target for `columns`.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
@@ -229,113 +237,6 @@ unsafe fn outer_of<
         for (row, sums) in sums.into_iter().enumerate() {
             let target = tile.target.add(row * tile.pitch);
             put::<S, Singles, VECTORS>(sums, target, tile.columns, tile.accumulate);
-        }
-    }
-}
-
-/// Reads one or two vectors of lanes to be multiplied, of which only some columns are there.
-///
-/// # Safety
-///
-/// The instructions of `S` must be there, and the pointer good for `columns` lanes.
-#[inline(always)]
-#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn lanes<S: Simd, F: Form<S>, const VECTORS: usize>(
-    from: *const F::Number,
-    columns: usize,
-) -> [S; VECTORS] {
-    // SAFETY: no more than the columns that are there is read.
-    unsafe {
-        let mut vectors = [S::zero(); VECTORS];
-        if VECTORS == 2 {
-            vectors[0] = F::lanes(from);
-        }
-        let last = (VECTORS - 1) * S::LANES;
-        let place = from.add(last * F::TOGETHER);
-        vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
-            F::lanes(place)
-        } else {
-            F::first_lanes(place, columns - last)
-        };
-        vectors
-    }
-}
-
-/// Reads one or two vectors, of which only some columns are there.
-///
-/// # Safety
-///
-/// The instructions of `S` must be there, and the pointer good for `columns` numbers.
-#[inline(always)]
-#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn vectors<S: Simd, F: Form<S>, const VECTORS: usize>(
-    from: *const F::Number,
-    columns: usize,
-) -> [S; VECTORS] {
-    // SAFETY: no more than the columns that are there is read.
-    unsafe {
-        let mut vectors = [S::zero(); VECTORS];
-        if VECTORS == 2 {
-            vectors[0] = F::load(from);
-        }
-        let last = (VECTORS - 1) * S::LANES;
-        vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
-            F::load(from.add(last))
-        } else {
-            F::load_first(from.add(last), columns - last)
-        };
-        vectors
-    }
-}
-
-/// Adds one lane times each vector.
-///
-/// # Safety
-///
-/// The instructions of `S` must be there.
-#[inline(always)]
-#[expect(unsafe_code, reason = "vector instructions need a processor that has them")]
-unsafe fn add_scaled<S: Simd, F: Form<S>, const VECTORS: usize>(
-    sums: &mut [S; VECTORS],
-    scale: S,
-    vectors: &[S; VECTORS],
-) {
-    // SAFETY: handed on.
-    unsafe {
-        sums[0] = F::add_products(scale, vectors[0], sums[0]);
-        if VECTORS == 2 {
-            sums[1] = F::add_products(scale, vectors[1], sums[1]);
-        }
-    }
-}
-
-/// # Safety
-///
-/// The target must be good for `columns` numbers.
-#[inline(always)]
-#[expect(unsafe_code, reason = "the innermost loop writes through pointers")]
-pub(super) unsafe fn put<S: Simd, F: Form<S>, const VECTORS: usize>(
-    sums: [S; VECTORS],
-    target: *mut F::Number,
-    columns: usize,
-    accumulate: bool,
-) {
-    for (vector, mut sum) in sums.into_iter().enumerate() {
-        let left = columns.saturating_sub(vector * S::LANES);
-        // SAFETY: no more than the columns that are left is read or written.
-        unsafe {
-            let target = target.wrapping_add(vector * S::LANES);
-            if left >= S::LANES {
-                if accumulate {
-                    sum = sum.add(F::load(target));
-                }
-                F::store(sum, target);
-            } else {
-                if accumulate {
-                    sum = sum.add(F::load_first(target, left));
-                }
-                F::store_first(sum, target, left);
-            }
         }
     }
 }
@@ -413,6 +314,7 @@ macro_rules! kernels {
             width: 2 * <$vector as Simd>::LANES,
             singles: $singles::LOOPS,
             pairs: $pairs::LOOPS,
+            dots: false,
             spread: $module::spread,
             join: $module::join,
             stencil_sum: &[$($module::stencil_sum::<$rows>),+],
@@ -440,4 +342,4 @@ loops!(
     1 2 3 4 5 6 7 8 9 10 11 12 13 14
 );
 #[cfg(target_arch = "x86_64")]
-static AVX512_BF16: Kernels = Kernels { pairs: avx512_dotted::LOOPS, ..AVX512 };
+static AVX512_BF16: Kernels = Kernels { pairs: avx512_dotted::LOOPS, dots: true, ..AVX512 };

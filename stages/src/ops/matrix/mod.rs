@@ -15,6 +15,9 @@ mod product;
 mod simd;
 mod stencil;
 mod transforms;
+mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub(super) use factor::Factor;
 pub(super) use kernels::Kernels;

@@ -30,7 +30,7 @@ impl Cut {
         // enough tasks for a large machine, no more memory than 16 MiB, no partial sum so short
         // that adding it up costs more than a few percent
         let chunks = ((4 << 20) / size.max(1)).min(rows / 1024).clamp(1, 16);
-        let chunk = rows.div_ceil(chunks).next_multiple_of(BLOCK);
+        let chunk = rows.div_ceil(chunks).next_multiple_of(BLOCK).max(BLOCK);
         Self { chunk, chunks: rows.div_ceil(chunk).max(1) }
     }
 }

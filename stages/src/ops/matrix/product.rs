@@ -86,7 +86,7 @@ pub(in crate::ops) fn product<N: Factor>(
         result.locate(range, &mut targets);
         let group = task % groups * PANELS;
         for tap in (0..taps).step_by(together.max(1)) {
-            let block = Block {
+            let piece = Piece {
                 taps: together.min(taps - tap),
                 depth,
                 sources: &sources[tap * count..],
@@ -98,7 +98,7 @@ pub(in crate::ops) fn product<N: Factor>(
             };
             // SAFETY: sources and targets are good by their traits' promise for `depth` and
             // `columns` numbers, which are those of `right`.
-            unsafe { block.multiply(kernels, right) }
+            unsafe { piece.multiply(kernels, right) }
         }
     });
 }
@@ -120,13 +120,13 @@ pub(in crate::ops) fn product_of_lines(
     let panels = 0..right.columns.div_ceil(kernels.width);
     let (sources, targets) = (&sources[..], &targets[..]);
     let (accumulate, last) = (false, true);
-    let block = Block { taps: 1, depth, sources, targets, line, panels, accumulate, last };
+    let piece = Piece { taps: 1, depth, sources, targets, line, panels, accumulate, last };
     // SAFETY: sources and targets are whole rows of slices, as many of each.
-    unsafe { block.multiply(kernels, right) }
+    unsafe { piece.multiply(kernels, right) }
 }
 
 /// A few rows by a few panels.
-struct Block<'a, N> {
+struct Piece<'a, N> {
     taps: usize,
     depth: usize,
     /// `[taps][rows]`, of which there are as many as targets.
@@ -141,7 +141,7 @@ struct Block<'a, N> {
     last: bool,
 }
 
-impl<N: Factor> Block<'_, N> {
+impl<N: Factor> Piece<'_, N> {
     /// # Safety
     ///
     /// Every source must be good for reading `depth` numbers, and every target for writing the

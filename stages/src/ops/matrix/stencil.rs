@@ -2,8 +2,9 @@
 
 use super::factor::Factor;
 use super::form::{Form, Singles};
-use super::kernels::{Kernels, put, vectors};
+use super::kernels::Kernels;
 use super::simd::Simd;
+use super::vectors::{put, vectors};
 
 /// Neighbouring pixels of a result, each a sum over taps of a pixel of the source times a line of
 /// weights, channel by channel.

@@ -241,10 +241,11 @@ fn others() -> Vec<Check> {
             }),
         ));
     }
-    for shape in [vec![4, 9], vec![2, 3, 2, 9]] {
+    for shape in [vec![4, 9], vec![2, 3, 2, 9], vec![5, 34]] {
+        let inputs = shape[shape.len() - 1];
         all.push((
             format!("linear {shape:?}"),
-            vec![("x", draw("x", &shape)), ("w", draw("w", &[6, 9])), ("b", draw("b", &[6]))],
+            vec![("x", draw("x", &shape)), ("w", draw("w", &[6, inputs])), ("b", draw("b", &[6]))],
             Box::new(|tape, x| {
                 let (weight, bias) = (parameter("w", x.tensor(1))?, parameter("b", x.tensor(2))?);
                 ops::linear(tape, x.value(0), &weight, Some(&bias))
