@@ -164,8 +164,8 @@ def report(options, results, needs, rates, found, profiles, roofs):
     if rates:
         yield table(["work", "pipe", "torchvision", "pipe is faster by"], rows)
         yield (
-            "More than half of the processor time of preprocess is decoding, for which both need about the same: so "
-            "twice the whole is hard to reach. pipe's figure includes its start, the digests of all files before and "
+            "About two thirds of the processor time of preprocess is decoding. "
+            "pipe's figure includes its start, the digests of all files before and "
             "after, and their way to the disk, of which the other does nothing.\n"
         )
     if found:
