@@ -45,12 +45,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// The CPU, in f32.
-    #[must_use]
-    pub fn cpu() -> Self {
-        Self { device: Device::Cpu, dtype: DType::F32 }
-    }
-
     /// Opens a device; `precision` is `f32` or `bf16`, as in a pipeline file.
     ///
     /// # Errors
@@ -263,30 +257,33 @@ mod tests {
         };
         assert!(message("f16").contains("unknown variant `f16`"), "{}", message("f16"));
         for precision in ["f32", "bf16"] {
-            assert!(Place::open("cpu".parse().unwrap(), precision).unwrap().wait().is_ok());
+            assert!(cpu(precision).wait().is_ok());
         }
+    }
+
+    fn cpu(precision: &str) -> Place {
+        Place::open("cpu".parse().unwrap(), precision).unwrap()
     }
 
     #[test]
     fn a_step_teaches_and_tells_where_time_went() {
         let settings = "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}\n\
                         optimizer.sgd = {}";
-        let mut training = Training::new(settings, 3, 4, 16, &Place::cpu()).unwrap();
+        let mut training = Training::new(settings, 3, 4, 16, &cpu("f32")).unwrap();
         let first = training.step().unwrap();
         let mut last = first;
         for _ in 0..20 {
             last = training.step().unwrap();
         }
         assert!(last < first, "{last} after {first}");
-        let halves = Place::open("cpu".parse().unwrap(), "bf16").unwrap();
-        let mut rounded = Training::new(settings, 3, 4, 16, &halves).unwrap();
+        let mut rounded = Training::new(settings, 3, 4, 16, &cpu("bf16")).unwrap();
         let steps: Vec<f64> = (0..21).map(|_| rounded.step().unwrap()).collect();
         let near = |one: f64, other: f64| (one - other).abs() < 0.05 * first;
         assert!(near(steps[0], first) && near(steps[20], last), "{first}, {last}; {steps:?}");
         let profile = training.measured_step(|| 1).unwrap();
         let products: u64 = profile.values().map(|share| share.products).sum();
         assert!(profile.contains_key("batch norm") && products > 0, "{profile:?}");
-        let fresh = || Training::new(settings, 3, 4, 16, &Place::cpu()).unwrap();
+        let fresh = || Training::new(settings, 3, 4, 16, &cpu("f32")).unwrap();
         let moved = |share| fresh().moved(share).unwrap().step().unwrap();
         assert_eq!(moved(0.0), first);
         assert!((moved(1e-3) - first).abs() < 0.1 && moved(1e-3) != first);
