@@ -122,5 +122,6 @@ def roofs(pipe):
         theirs.append(2 * MATRIX**3 / timed(lambda: a @ b)["wall"] / 1e9)
         copy.append(2 * big.numel() * 4 / timed(lambda: other.copy_(big))["wall"] / 1e9)
     return {
-        "registers": max(registers), "bf16 registers": max(halves), "pipe": max(ours), "PyTorch": max(theirs), "copy": max(copy)
+        "registers": max(registers), "bf16 registers": max(halves), "pipe": max(ours), "PyTorch": max(theirs),
+        "copy": max(copy),
     }

@@ -207,8 +207,9 @@ impl Preprocess {
         if images.is_empty() {
             // zeros that the system gives at first sight, on the threads that write there
             images = vec![0; bytes];
+        } else {
+            images.resize(bytes, 0);
         }
-        images.resize(bytes, 0);
         let scaler = Scaler::new(self.size.get(), self.side(), self.resize, self.filter);
         let one = |tools: &mut (Scaler, Vec<u8>), (entry, out): (&Entry, &mut [u8])| {
             let (scaler, memory) = tools;

@@ -70,7 +70,8 @@ pub(crate) fn convolution(
     }))
 }
 
-fn back_on_host<N: Factor>(
+/// Gives the gradients by a weight and by the images that were convolved.
+pub(super) fn back_on_host<N: Factor>(
     geometry: &Geometry,
     gradient: &Host<N>,
     input: &Host<N>,
@@ -164,9 +165,10 @@ fn convolve(
     residual: Option<&Array>,
     rectifier: Rectifier,
 ) -> Result<Array> {
+    let shape = geometry.output().to_vec();
     match x {
-        Array::Host(x) => on_host(geometry, x, weight.numbers, bias, residual, rectifier),
-        Array::Half(x) => on_host(geometry, x, weight.numbers, bias, residual, rectifier),
+        Array::Host(x) => on_host(geometry, x, weight.numbers, bias, residual, rectifier, shape),
+        Array::Half(x) => on_host(geometry, x, weight.numbers, bias, residual, rectifier, shape),
         Array::Device(x) => {
             let residual = residual.map(|residual| Value::new(residual.clone(), None));
             let residual = residual.as_ref().map(Value::tensor);
@@ -176,13 +178,15 @@ fn convolve(
     }
 }
 
-fn on_host<N: Factor>(
+/// Convolves, adds bias and residual, and rectifies, into an array of a shape.
+pub(super) fn on_host<N: Factor>(
     geometry: &Geometry,
     x: &Host<N>,
     weight: &Tensor,
     bias: Option<&Tensor>,
     residual: Option<&Array>,
     rectifier: Rectifier,
+    shape: Vec<usize>,
 ) -> Result<Array> {
     let bias = bias.map(|bias| read(bias, <[f32]>::to_vec)).transpose()?;
     let limits = rectifier.limits().filter(|_| residual.is_none());
@@ -193,5 +197,5 @@ fn on_host<N: Factor>(
         let residual = N::host(residual).context("the residual is of another kind")?;
         super::add::accumulate_within(&mut y, &residual.numbers, rectifier.limits());
     }
-    Ok(N::array(Host::new(geometry.output().to_vec(), y)))
+    Ok(N::array(Host::new(shape, y)))
 }

@@ -3,12 +3,12 @@
 use half::bf16;
 
 use super::factor::Factor;
-use super::form::{Form, Singles};
+use super::form::{Form, Stored as _};
 use super::peak;
 use super::simd::Simd;
 use super::stencil::{GatherTile, StencilSumTile, StencilTile};
 use super::transforms::{JoinTile, SpreadTile};
-use super::vectors::{add_scaled, lanes, put, vectors};
+use super::vectors::{add_scaled, put, vectors};
 use crate::ops::instructions::Instructions;
 
 /// One tile of a product: `rows` sources, each of `taps` runs of `depth` lanes, by the columns
@@ -149,19 +149,19 @@ unsafe fn product_of<S: Simd, F: Form<S>, const ROWS: usize, const VECTORS: usiz
         let start = if tile.start.is_null() {
             [S::zero(); VECTORS]
         } else {
-            vectors::<S, Singles, VECTORS>(tile.start, VECTORS * S::LANES)
+            vectors::<S, VECTORS>(tile.start, VECTORS * S::LANES)
         };
         let mut sums = [start; ROWS];
-        let mut line = tile.panel;
+        let mut line = tile.panel.cast::<f32>();
         for tap in 0..tile.taps {
-            let runs = tile.sources.add(tap * tile.pitch).cast::<[*const F::Number; ROWS]>();
-            let runs = runs.read();
+            let runs = tile.sources.add(tap * tile.pitch).cast::<[*const f32; ROWS]>().read();
             for k in 0..tile.depth {
-                let right = lanes::<S, F, VECTORS>(line, VECTORS * S::LANES);
+                let right = vectors::<S, VECTORS>(line, VECTORS * S::LANES);
                 for (run, sums) in runs.iter().zip(&mut sums) {
-                    add_scaled::<S, F, VECTORS>(sums, F::spread(run.add(k * F::TOGETHER)), &right);
+                    let left = S::splat(run.add(k).read_unaligned());
+                    add_scaled::<S, F, VECTORS>(sums, left, &right);
                 }
-                line = line.add(2 * S::LANES * F::TOGETHER);
+                line = line.add(2 * S::LANES);
             }
         }
         let targets = tile.targets.cast::<[*mut F::Number; ROWS]>().read();
@@ -173,16 +173,17 @@ unsafe fn product_of<S: Simd, F: Form<S>, const ROWS: usize, const VECTORS: usiz
                     for (vector, held) in held.iter_mut().enumerate() {
                         let left = tile.columns.saturating_sub(vector * S::LANES);
                         let before = target.wrapping_add(tile.column + vector * S::LANES);
-                        *held = held.add(F::load_first(before, left.min(S::LANES)));
+                        *held = held.add(F::Number::load_first(before, left.min(S::LANES)));
                     }
                 }
                 let held = held.map(|sum| sum.at_least(lowest).at_most(highest));
-                put::<S, F, VECTORS>(held, target.add(tile.column), tile.columns, false);
+                put::<S, F::Number, VECTORS>(held, target.add(tile.column), tile.columns, false);
             }
             return;
         }
         for (sums, target) in sums.into_iter().zip(targets) {
-            put::<S, F, VECTORS>(sums, target.add(tile.column), tile.columns, tile.accumulate);
+            let target = target.add(tile.column);
+            put::<S, F::Number, VECTORS>(sums, target, tile.columns, tile.accumulate);
         }
     }
 }
@@ -227,16 +228,17 @@ unsafe fn outer_of<
         let mut sums = [[S::zero(); VECTORS]; ROWS];
         let columns = if FULL { VECTORS * S::LANES } else { tile.columns };
         for m in 0..tile.count {
-            let left = tile.left.add(m).read().add(tile.left_offset);
-            let right = tile.right.add(m).read().add(tile.right_offset);
-            let right = lanes::<S, F, VECTORS>(right, columns);
+            let left = tile.left.add(m).read().add(tile.left_offset).cast::<f32>();
+            let right = tile.right.add(m).read().add(tile.right_offset).cast::<f32>();
+            let right = vectors::<S, VECTORS>(right, columns);
             for (row, sums) in sums.iter_mut().enumerate() {
-                add_scaled::<S, F, VECTORS>(sums, F::spread(left.add(row * F::TOGETHER)), &right);
+                let left = S::splat(left.add(row).read_unaligned());
+                add_scaled::<S, F, VECTORS>(sums, left, &right);
             }
         }
         for (row, sums) in sums.into_iter().enumerate() {
             let target = tile.target.add(row * tile.pitch);
-            put::<S, Singles, VECTORS>(sums, target, tile.columns, tile.accumulate);
+            put::<S, f32, VECTORS>(sums, target, tile.columns, tile.accumulate);
         }
     }
 }
@@ -263,12 +265,12 @@ macro_rules! loops {
             $(#[$feature])?
             unsafe fn stencil<const PIXELS: usize>(tile: &StencilTile<$number>) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
-                unsafe { stencil::stencil::<$vector, $form, PIXELS>(tile) }
+                unsafe { stencil::stencil::<$vector, $number, PIXELS>(tile) }
             }
             $(#[$feature])?
             unsafe fn gather(tile: &GatherTile<$number>) {
                 // SAFETY: the caller keeps the contract, and the features are enabled here.
-                unsafe { stencil::gather::<$vector, $form>(tile) }
+                unsafe { stencil::gather::<$vector, $number>(tile) }
             }
             $(#[$feature])?
             unsafe fn peak(rounds: usize) -> f32 {

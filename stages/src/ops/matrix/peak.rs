@@ -22,8 +22,9 @@ const MOST: usize = 24;
 pub(super) unsafe fn peak<S: Simd, F: Form<S>>(rounds: usize) -> f32 {
     // SAFETY: the instructions are there by the contract; the pointer is that of as many numbers.
     unsafe {
+        // as long as a lane, or longer
         let ones = [F::Number::narrow(1.0); 2];
-        let mut left = F::spread(ones.as_ptr());
+        let mut left = S::splat(ones.as_ptr().cast::<f32>().read_unaligned());
         let right = left;
         let mut sums: [S; MOST] = std::array::from_fn(|place| S::splat(place as f32));
         let sums = &mut sums[..self::sums(S::LANES)];

@@ -1,7 +1,7 @@
 //! The inner loops of convolution channel by channel, over blocks of channels as wide as a panel.
 
 use super::factor::Factor;
-use super::form::{Form, Singles};
+use super::form::Stored;
 use super::kernels::Kernels;
 use super::simd::Simd;
 use super::vectors::{put, vectors};
@@ -102,15 +102,13 @@ impl Kernels {
 /// As [`Kernels::stencil`], and the instructions of `S` must be there.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn stencil<S: Simd, F: Form<S>, const PIXELS: usize>(
-    tile: &StencilTile<F::Number>,
-) {
+pub(super) unsafe fn stencil<S: Simd, N: Stored<S>, const PIXELS: usize>(tile: &StencilTile<N>) {
     if tile.columns > S::LANES {
         // SAFETY: handed on.
-        unsafe { stencil_of::<S, F, PIXELS, 2>(tile) }
+        unsafe { stencil_of::<S, N, PIXELS, 2>(tile) }
     } else {
         // SAFETY: handed on.
-        unsafe { stencil_of::<S, F, PIXELS, 1>(tile) }
+        unsafe { stencil_of::<S, N, PIXELS, 1>(tile) }
     }
 }
 
@@ -119,19 +117,19 @@ pub(super) unsafe fn stencil<S: Simd, F: Form<S>, const PIXELS: usize>(
 /// As [`stencil`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn stencil_of<S: Simd, F: Form<S>, const PIXELS: usize, const VECTORS: usize>(
-    tile: &StencilTile<F::Number>,
+unsafe fn stencil_of<S: Simd, N: Stored<S>, const PIXELS: usize, const VECTORS: usize>(
+    tile: &StencilTile<N>,
 ) {
     // SAFETY: the contract gives every pointer the numbers that these loops read and write.
     unsafe {
         let whole = VECTORS * S::LANES;
-        let mut sums = [vectors::<S, Singles, VECTORS>(tile.start, whole); PIXELS];
+        let mut sums = [vectors::<S, VECTORS>(tile.start, whole); PIXELS];
         let mut weights = tile.weights;
         for tap in 0..tile.taps {
             let source = tile.source.add(tile.offsets.add(tap).read());
-            let weight = vectors::<S, Singles, VECTORS>(weights, whole);
+            let weight = vectors::<S, VECTORS>(weights, whole);
             for (pixel, sums) in sums.iter_mut().enumerate() {
-                let seen = vectors::<S, Singles, VECTORS>(source.add(pixel * tile.step), whole);
+                let seen = vectors::<S, VECTORS>(source.add(pixel * tile.step), whole);
                 for ((sum, seen), weight) in sums.iter_mut().zip(seen).zip(weight) {
                     *sum = seen.multiply_add(weight, *sum);
                 }
@@ -146,7 +144,7 @@ unsafe fn stencil_of<S: Simd, F: Form<S>, const PIXELS: usize, const VECTORS: us
         }
         for (pixel, sums) in sums.into_iter().enumerate() {
             let target = tile.target.add(pixel * tile.pitch);
-            put::<S, F, VECTORS>(sums, target, tile.columns, false);
+            put::<S, N, VECTORS>(sums, target, tile.columns, false);
         }
     }
 }
@@ -189,9 +187,9 @@ unsafe fn stencil_sum_of<S: Simd, const TAPS: usize, const VECTORS: usize, const
         for row in 0..tile.size[0] {
             let mut place = tile.source.add(row * tile.row_step);
             for _ in 0..tile.size[1] {
-                let right = vectors::<S, Singles, VECTORS>(gradient, columns);
+                let right = vectors::<S, VECTORS>(gradient, columns);
                 for (sums, offset) in sums.iter_mut().zip(offsets) {
-                    let seen = vectors::<S, Singles, VECTORS>(place.add(offset), whole);
+                    let seen = vectors::<S, VECTORS>(place.add(offset), whole);
                     for ((sum, seen), right) in sums.iter_mut().zip(seen).zip(right) {
                         *sum = seen.multiply_add(right, *sum);
                     }
@@ -202,7 +200,7 @@ unsafe fn stencil_sum_of<S: Simd, const TAPS: usize, const VECTORS: usize, const
             }
         }
         for (tap, sums) in sums.into_iter().enumerate() {
-            put::<S, Singles, VECTORS>(sums, tile.target.add(tap * 2 * S::LANES), whole, true);
+            put::<S, f32, VECTORS>(sums, tile.target.add(tap * 2 * S::LANES), whole, true);
         }
     }
 }
@@ -212,15 +210,15 @@ unsafe fn stencil_sum_of<S: Simd, const TAPS: usize, const VECTORS: usize, const
 /// As [`Kernels::gather`], and the instructions of `S` must be there.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn gather<S: Simd, F: Form<S>>(tile: &GatherTile<F::Number>) {
+pub(super) unsafe fn gather<S: Simd, N: Stored<S>>(tile: &GatherTile<N>) {
     // SAFETY: handed on; each case reads only the columns there are.
     unsafe {
         if tile.columns == 2 * S::LANES {
-            gather_of::<S, F, 2, true>(tile);
+            gather_of::<S, N, 2, true>(tile);
         } else if tile.columns > S::LANES {
-            gather_of::<S, F, 2, false>(tile);
+            gather_of::<S, N, 2, false>(tile);
         } else {
-            gather_of::<S, F, 1, false>(tile);
+            gather_of::<S, N, 1, false>(tile);
         }
     }
 }
@@ -230,17 +228,24 @@ pub(super) unsafe fn gather<S: Simd, F: Form<S>>(tile: &GatherTile<F::Number>) {
 /// As [`gather`].
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-unsafe fn gather_of<S: Simd, F: Form<S>, const VECTORS: usize, const FULL: bool>(
-    tile: &GatherTile<F::Number>,
+unsafe fn gather_of<S: Simd, N: Stored<S>, const VECTORS: usize, const FULL: bool>(
+    tile: &GatherTile<N>,
 ) {
     // SAFETY: the contract gives every pointer the numbers that this loop reads and writes.
     unsafe {
         let whole = VECTORS * S::LANES;
         let columns = if FULL { whole } else { tile.columns };
         for pixel in 0..tile.count {
-            let seen = vectors::<S, F, VECTORS>(tile.source.add(pixel * tile.pitch), columns);
+            let source = tile.source.add(pixel * tile.pitch);
             let target = tile.target.add(pixel * 2 * S::LANES);
-            put::<S, Singles, VECTORS>(seen, target, whole, false);
+            for place in (0..whole).step_by(S::LANES) {
+                let from = source.add(place);
+                let seen = match columns - place {
+                    left if left >= S::LANES => N::load(from),
+                    left => N::load_first(from, left),
+                };
+                seen.store(target.add(place));
+            }
         }
     }
 }

@@ -1,35 +1,7 @@
 //! What an inner loop does with one or two vectors, of which only some columns may be there.
 
-use super::form::Form;
+use super::form::{Form, Stored};
 use super::simd::Simd;
-
-/// Reads one or two vectors of lanes to be multiplied, of which only some columns are there.
-///
-/// # Safety
-///
-/// The instructions of `S` must be there, and the pointer good for `columns` lanes.
-#[inline(always)]
-#[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn lanes<S: Simd, F: Form<S>, const VECTORS: usize>(
-    from: *const F::Number,
-    columns: usize,
-) -> [S; VECTORS] {
-    // SAFETY: no more than the columns that are there is read.
-    unsafe {
-        let mut vectors = [S::zero(); VECTORS];
-        if VECTORS == 2 {
-            vectors[0] = F::lanes(from);
-        }
-        let last = (VECTORS - 1) * S::LANES;
-        let place = from.add(last * F::TOGETHER);
-        vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
-            F::lanes(place)
-        } else {
-            F::first_lanes(place, columns - last)
-        };
-        vectors
-    }
-}
 
 /// Reads one or two vectors, of which only some columns are there.
 ///
@@ -38,21 +10,21 @@ pub(super) unsafe fn lanes<S: Simd, F: Form<S>, const VECTORS: usize>(
 /// The instructions of `S` must be there, and the pointer good for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop reads through pointers")]
-pub(super) unsafe fn vectors<S: Simd, F: Form<S>, const VECTORS: usize>(
-    from: *const F::Number,
+pub(super) unsafe fn vectors<S: Simd, const VECTORS: usize>(
+    from: *const f32,
     columns: usize,
 ) -> [S; VECTORS] {
     // SAFETY: no more than the columns that are there is read.
     unsafe {
         let mut vectors = [S::zero(); VECTORS];
         if VECTORS == 2 {
-            vectors[0] = F::load(from);
+            vectors[0] = S::load(from);
         }
         let last = (VECTORS - 1) * S::LANES;
         vectors[VECTORS - 1] = if columns == VECTORS * S::LANES {
-            F::load(from.add(last))
+            S::load(from.add(last))
         } else {
-            F::load_first(from.add(last), columns - last)
+            S::load_first(from.add(last), columns - last)
         };
         vectors
     }
@@ -84,9 +56,9 @@ pub(super) unsafe fn add_scaled<S: Simd, F: Form<S>, const VECTORS: usize>(
 /// The target must be good for `columns` numbers.
 #[inline(always)]
 #[expect(unsafe_code, reason = "the innermost loop writes through pointers")]
-pub(super) unsafe fn put<S: Simd, F: Form<S>, const VECTORS: usize>(
+pub(super) unsafe fn put<S: Simd, N: Stored<S>, const VECTORS: usize>(
     sums: [S; VECTORS],
-    target: *mut F::Number,
+    target: *mut N,
     columns: usize,
     accumulate: bool,
 ) {
@@ -97,14 +69,14 @@ pub(super) unsafe fn put<S: Simd, F: Form<S>, const VECTORS: usize>(
             let target = target.wrapping_add(vector * S::LANES);
             if left >= S::LANES {
                 if accumulate {
-                    sum = sum.add(F::load(target));
+                    sum = sum.add(N::load(target));
                 }
-                F::store(sum, target);
+                N::store(sum, target);
             } else {
                 if accumulate {
-                    sum = sum.add(F::load_first(target, left));
+                    sum = sum.add(N::load_first(target, left));
                 }
-                F::store_first(sum, target, left);
+                N::store_first(sum, target, left);
             }
         }
     }
