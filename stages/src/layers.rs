@@ -128,6 +128,23 @@ impl Norm {
         ops::convolution_norm(tape, x, weight, *moves, &self.norm, residual, rectifier)
     }
 
+    /// Convolves, normalizes and rectifies with learnt slopes.
+    pub(crate) fn bent_after(
+        &self,
+        convolution: &Convolution,
+        tape: &mut Tape,
+        x: &Value,
+        slope: &Parameter,
+    ) -> Result<Value> {
+        if !tape.is_training() {
+            let y = self.after(convolution, tape, x, None, Rectifier::None)?;
+            return ops::prelu(tape, &y, slope);
+        }
+        self.count(tape)?;
+        let y = convolution.forward(tape, x)?;
+        ops::batch_norm_prelu(tape, &y, &self.norm, slope)
+    }
+
     fn count(&self, tape: &Tape) -> Result<()> {
         if tape.is_training() { self.tracked.increment() } else { Ok(()) }
     }

@@ -185,8 +185,7 @@ impl Model for Network {
                  {height}x{width}; head = \"mean\" takes any size"
             );
         }
-        let mut x = self.entry_norm.after(&self.entry, tape, images, None, Rectifier::None)?;
-        x = ops::prelu(tape, &x, &self.slope)?;
+        let mut x = self.entry_norm.bent_after(&self.entry, tape, images, &self.slope)?;
         for block in &self.body {
             x = block.forward(tape, &x)?;
         }
@@ -241,8 +240,7 @@ impl Block {
             Some((convolution, norm)) => norm.after(convolution, tape, x, None, Rectifier::None)?,
         };
         let mut y = self.before.forward(tape, x)?;
-        y = self.norms[0].after(first, tape, &y, None, Rectifier::None)?;
-        y = ops::prelu(tape, &y, &self.slope)?;
+        y = self.norms[0].bent_after(first, tape, &y, &self.slope)?;
         self.norms[1].after(second, tape, &y, Some(&straight), Rectifier::None)
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn linear(
             let mut shape = x.dims().to_vec();
             let mut y = x.contiguous()?.reshape(((), inputs))?.matmul(&map)?;
             if let Some(bias) = bias {
-                y = y.broadcast_add(&bias.variable.to_dtype(x.dtype())?)?;
+                y = with_bias(&y, &bias.variable)?;
             }
             *shape.last_mut().context("a linear map needs rows")? = outputs;
             Array::Device(y.reshape(shape)?)
@@ -82,6 +82,15 @@ pub(crate) fn linear(
         }
         Ok(())
     }))
+}
+
+/// Adds a bias to each row.
+fn with_bias(y: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    #[cfg(any(feature = "cuda", test))]
+    if super::gpu::takes(y) {
+        return super::gpu::finish(y, Some(bias), None, Rectifier::None);
+    }
+    Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?)?)
 }
 
 /// Returns the weight in the type of the activations.

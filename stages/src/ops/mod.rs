@@ -43,7 +43,7 @@ mod value;
 mod windows;
 
 pub(crate) use average_pool::average_pool;
-pub(crate) use batch_norm::{BatchNorm, batch_norm};
+pub(crate) use batch_norm::{BatchNorm, batch_norm, batch_norm_prelu};
 pub(crate) use byte_sums::byte_sums;
 pub(crate) use convolution::{Moves, convolution, convolution_norm};
 pub(crate) use cross_entropy::{Margin, Rule, cross_entropy};

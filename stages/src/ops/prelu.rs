@@ -22,13 +22,7 @@ const CHUNK: usize = 16 * 1024;
 ///
 /// When there are not as many slopes as channels.
 pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Value> {
-    let channels = slope.variable.elem_count();
-    ensure!(
-        x.dims().last() == Some(&channels),
-        "`{}` is for {channels} channels, and was given {:?}",
-        slope.name,
-        x.dims()
-    );
+    check(x, slope)?;
     let (node, slope) = (x.node, slope.clone());
     match x.array() {
         Array::Host(x) => on_host(tape, node, x, slope),
@@ -44,13 +38,26 @@ pub(crate) fn prelu(tape: &mut Tape, x: &Value, slope: &Parameter) -> Result<Val
                 let gradient = Value::new(gradient, None);
                 let gradient = gradient.tensor();
                 let by_slope = above.where_cond(&x.zeros_like()?, &(gradient * &x)?)?;
-                let by_slope = by_slope.to_dtype(DType::F32)?.reshape(((), channels))?.sum(0)?;
+                let rows = ((), slope.variable.elem_count());
+                let by_slope = by_slope.to_dtype(DType::F32)?.reshape(rows)?.sum(0)?;
                 sink.give_parameter(&slope, by_slope)?;
                 let bent = gradient.broadcast_mul(&slopes)?;
                 sink.give(node, Array::Device(above.where_cond(gradient, &bent)?))
             }))
         }
     }
+}
+
+/// Refuses slopes that do not fit.
+pub(super) fn check(x: &Value, slope: &Parameter) -> Result<()> {
+    let channels = slope.variable.elem_count();
+    ensure!(
+        x.dims().last() == Some(&channels),
+        "`{}` is for {channels} channels, and was given {:?}",
+        slope.name,
+        x.dims()
+    );
+    Ok(())
 }
 
 fn on_host<N: Number>(

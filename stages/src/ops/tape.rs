@@ -123,6 +123,12 @@ impl Sink {
         Ok(())
     }
 
+    /// Takes what has gathered of the gradient of a value, for an operator that adds it to its own and gives both.
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn gathered(&mut self, node: Option<usize>) -> Option<Array> {
+        self.values[node?].take()
+    }
+
     /// Adds to the gradient of a parameter, which is f32 whatever the activations are.
     pub(super) fn give_parameter(&mut self, parameter: &Parameter, gradient: Tensor) -> Result<()> {
         let gradient = gradient.to_dtype(DType::F32)?;

@@ -1,16 +1,22 @@
 //! Batch normalization by kernels of our own on a GPU: x is read twice on the way there, and twice back.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 
 use super::{After, BatchNorm};
-use crate::ops::gpu::{Argument, Cut, address, filled, folded, launch, name_of};
+use crate::ops::gpu::{Argument, Tiles, address, filled, folded, launch, like, of_columns};
 use crate::ops::profile::Work;
 use crate::ops::rectifier::Rectifier;
 use crate::ops::tape::Tape;
 use crate::ops::value::{Array, Value};
+use crate::weights::Parameter;
 
 use Argument::{Count, Flag, Float};
+
+/// How a gradient is kept from what lies beyond the limits, as the kernels have it.
+const NO_LIMITS: usize = 0;
+const BY_RESULT: usize = 1;
+const BY_X: usize = 2;
 
 /// Normalizes and, in training, records the way back.
 pub(super) fn batch_norm(
@@ -21,225 +27,199 @@ pub(super) fn batch_norm(
     after: After<'_>,
     residual: Option<&Value>,
 ) -> Result<Value> {
-    let x_array = array.contiguous()?;
-    let sizes = Sizes::of(&x_array, norm.channels());
-    let (mean, variance) = if tape.is_training() {
-        let (mean, variance) = statistics(&x_array, sizes)?;
-        norm.observe(&mean, &variance, sizes.rows)?;
-        (mean, variance)
+    let (array, channels) = (array.contiguous()?, norm.channels());
+    let known = if tape.is_training() {
+        of_batch(&array, norm)?
     } else {
-        let running = |variable: &Tensor| variable.detach();
-        (running(&norm.running_mean.variable), running(&norm.running_var.variable))
+        let inverse = (norm.running_var.variable.as_tensor() + norm.eps)?.sqrt()?.recip()?;
+        let scale = (norm.weight.variable.as_tensor() * &inverse)?;
+        Known { mean: norm.running_mean.variable.detach(), inverse, scale }
     };
-    let inverse = (variance + norm.eps)?.sqrt()?.recip()?;
-    let scale = (norm.weight.variable.as_tensor() * &inverse)?;
     let added = match after.residual {
         None => None,
         Some(Array::Device(added)) => Some(added.contiguous()?),
-        Some(Array::Host(_) | Array::Half(_)) => anyhow::bail!("the residual is not on the GPU"),
+        Some(Array::Host(_) | Array::Half(_)) => bail!("the residual is not on the GPU"),
     };
-    let limits = Limits::of(after.rectifier);
-    let bias = norm.bias.variable.detach();
-    let y = normalize(&x_array, sizes, [&mean, &scale, &bias], added.as_ref(), limits)?;
+    let bend = Bend::new(norm, after);
+    let y = filled(array.device(), array.dtype(), array.shape())?;
+    let mut arguments = vec![address(&array)?, address(&known.mean)?, address(&known.scale)?];
+    arguments.extend([
+        address(&norm.bias.variable)?,
+        Flag(added.is_some()),
+        address(added.as_ref().unwrap_or(&array))?,
+    ]);
+    arguments.extend(bend.slope()?);
+    arguments.extend(bend.limits());
+    arguments.push(address(&y)?);
+    Tiles::new(&array, channels, &[added.as_ref(), Some(&y)])?.map("normalize", &arguments)?;
     drop(added);
     let output = Array::Device(y.clone());
-    let kept = limits.some.then_some(y);
+    // without a residual the result follows from x, and is not read again
+    let kept = residual.filter(|_| bend.limited).map(|_| y);
     let (node, residual_node) = (x.node, residual.map(|residual| residual.node));
-    let norm = norm.clone();
     Ok(tape.record(Work::new("batch norm"), output, move |gradient, sink| {
-        let gradient = Value::new(gradient, None);
-        let gradient = gradient.tensor().contiguous()?;
-        ensure!(gradient.dtype() == x_array.dtype(), "a gradient of another type than x");
-        let known = Known { x: &x_array, y: kept.as_ref(), mean: &mean, inverse: &inverse, limits };
-        let sums = back_sums(&gradient, sizes, known)?;
-        let passed = residual_node.is_some();
-        let (back, masked) = back(&gradient, sizes, known, &scale, &sums, passed)?;
-        sink.give_parameter(&norm.bias, sums.narrow(0, 0, sizes.channels)?)?;
-        if norm.scales {
-            sink.give_parameter(&norm.weight, sums.narrow(0, sizes.channels, sizes.channels)?)?;
+        let gradient = like(gradient, Some(&array))?;
+        let (sums, gradient) = bend.sums(gradient, &array, &known, kept.as_ref())?;
+        drop(kept);
+        sink.give_parameter(&bend.norm.bias, sums.narrow(0, 0, channels)?)?;
+        if bend.norm.scales {
+            let by_weight = sums.narrow(0, channels, channels)?;
+            sink.give_parameter(&bend.norm.weight, by_weight)?;
         }
-        if let Some((residual_node, masked)) = residual_node.zip(masked) {
-            sink.give(residual_node, Array::Device(masked))?;
+        if let Some(slope) = &bend.slope {
+            sink.give_parameter(slope, sums.narrow(0, 2 * channels, channels)?)?;
         }
+        if let Some(residual_node) = residual_node {
+            sink.give(residual_node, Array::Device(gradient.clone()))?;
+        }
+        if node.is_none() {
+            return Ok(());
+        }
+        let other = sink.gathered(node).map(|other| like(other, Some(&array))).transpose()?;
+        let limits = if residual_node.is_some() { NO_LIMITS } else { bend.kind(false) };
+        let back = bend.back(&gradient, &array, &known, limits, &sums, other.as_ref())?;
         sink.give(node, Array::Device(back))
     }))
 }
 
-/// An array as [rows, channels].
-#[derive(Clone, Copy)]
-struct Sizes {
-    rows: usize,
-    channels: usize,
+/// What normalizes each channel.
+struct Known {
+    mean: Tensor,
+    /// 1 / deviation.
+    inverse: Tensor,
+    /// That times the weight.
+    scale: Tensor,
 }
 
-impl Sizes {
-    fn of(array: &Tensor, channels: usize) -> Self {
-        Self { rows: array.elem_count() / channels, channels }
-    }
-
-    fn all(self) -> usize {
-        self.rows * self.channels
-    }
+/// Returns what follows from a batch, towards which the running statistics are moved.
+fn of_batch(x: &Tensor, norm: &BatchNorm) -> Result<Known> {
+    let channels = norm.channels();
+    let tiles = Tiles::new(x, channels, &[])?;
+    let known = filled(x.device(), DType::F32, (4, channels))?;
+    let row = |number: usize| known.get(number);
+    let (first, mean, inverse, scale) = (row(0)?, row(1)?, row(2)?, row(3)?);
+    let partial = tiles.partial(2)?;
+    tiles.sum("statistics", &[address(x)?, address(&first)?, address(&partial)?])?;
+    let rows = tiles.rows as f64;
+    let arguments = [
+        Count(tiles.rows),
+        Count(channels),
+        Count(tiles.parts()),
+        address(&partial)?,
+        address(&first)?,
+        address(&norm.weight.variable)?,
+        Float(norm.eps as f32),
+        Float(norm.momentum as f32),
+        Float((rows / (rows - 1.0)) as f32),
+        address(&norm.running_mean.variable)?,
+        address(&norm.running_var.variable)?,
+        address(&mean)?,
+        address(&inverse)?,
+        address(&scale)?,
+    ];
+    launch(x.device(), "moments", of_columns(channels), &arguments)?;
+    Ok(Known { mean, inverse, scale })
 }
 
-/// A rectifier as the kernels are told of it.
-#[derive(Clone, Copy)]
-struct Limits {
-    some: bool,
+/// A norm with what bends its result: limits, or a slope below 0.
+struct Bend {
+    norm: BatchNorm,
+    slope: Option<Parameter>,
+    limited: bool,
     lowest: f32,
     highest: f32,
 }
 
-impl Limits {
-    fn of(rectifier: Rectifier) -> Self {
-        let [lowest, highest] = rectifier.limits().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-        Self { some: rectifier.limits().is_some(), lowest, highest }
+impl Bend {
+    fn new(norm: &BatchNorm, after: After<'_>) -> Self {
+        let limits = after.rectifier.limits();
+        let [lowest, highest] = limits.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+        Self {
+            norm: norm.clone(),
+            slope: after.slope.cloned(),
+            limited: after.rectifier != Rectifier::None,
+            lowest,
+            highest,
+        }
     }
-}
 
-/// What the way back knows of the way there.
-#[derive(Clone, Copy)]
-struct Known<'a> {
-    x: &'a Tensor,
-    /// Where there are limits.
-    y: Option<&'a Tensor>,
-    mean: &'a Tensor,
-    inverse: &'a Tensor,
-    limits: Limits,
-}
+    fn limits(&self) -> [Argument; 2] {
+        [Float(self.lowest), Float(self.highest)]
+    }
 
-/// Returns mean and biased variance of each channel.
-fn statistics(x: &Tensor, Sizes { rows, channels }: Sizes) -> Result<(Tensor, Tensor)> {
-    let (device, dtype) = (x.device(), x.dtype());
-    let cut = Cut::new(rows, channels);
-    let first = filled(device, DType::F32, channels)?;
-    let name = name_of("first", dtype)?;
-    launch(device, &name, channels, &[Count(channels), address(x)?, address(&first)?])?;
-    let partial = filled(device, DType::F32, (cut.lanes, 2, channels))?;
-    launch(
-        device,
-        &name_of("statistics", dtype)?,
-        cut.lanes * channels,
-        &[
-            Count(rows),
-            Count(channels),
-            Count(cut.lanes),
-            address(x)?,
-            address(&first)?,
+    /// Returns how limits are found again on the way back.
+    fn kind(&self, kept: bool) -> usize {
+        match (self.limited, kept) {
+            (false, _) => NO_LIMITS,
+            (true, true) => BY_RESULT,
+            (true, false) => BY_X,
+        }
+    }
+
+    /// Returns the slope as kernels are told of it; where there is none, any address of the type will do.
+    fn slope(&self) -> Result<[Argument; 2]> {
+        let slope = self.slope.as_ref().unwrap_or(&self.norm.bias);
+        Ok([Flag(self.slope.is_some()), address(&slope.variable)?])
+    }
+
+    /// Returns the gradients by bias, weight and slope, one after the other, and what is left of the gradient within
+    /// the limits, if these are those of a result that was kept.
+    fn sums(
+        &self,
+        gradient: Tensor,
+        x: &Tensor,
+        known: &Known,
+        kept: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        let channels = self.norm.channels();
+        let masked = kept.map(|_| filled(x.device(), x.dtype(), x.shape())).transpose()?;
+        let tiles = Tiles::new(x, channels, &[Some(&gradient), kept, masked.as_ref()])?;
+        let sets = 2 + usize::from(self.slope.is_some());
+        let partial = tiles.partial(sets)?;
+        let mut arguments = vec![address(&gradient)?, address(x)?];
+        arguments.extend(self.told(known)?);
+        arguments.extend([Argument::Kind(self.kind(kept.is_some())), address(kept.unwrap_or(x))?]);
+        arguments.extend(self.limits());
+        arguments.extend(self.slope()?);
+        arguments.extend([
+            Flag(masked.is_some()),
+            address(masked.as_ref().unwrap_or(x))?,
             address(&partial)?,
-        ],
-    )?;
-    let sums = folded(&partial, cut, 2 * channels)?;
-    let mean = filled(device, DType::F32, channels)?;
-    let variance = filled(device, DType::F32, channels)?;
-    launch(
-        device,
-        "moments",
-        channels,
-        &[
-            Count(rows),
-            Count(channels),
-            address(&first)?,
-            address(&sums)?,
-            address(&mean)?,
-            address(&variance)?,
-        ],
-    )?;
-    Ok((mean, variance))
-}
+        ]);
+        tiles.sum("back_sums", &arguments)?;
+        Ok((folded(&partial, sets * channels)?, masked.unwrap_or(gradient)))
+    }
 
-/// Returns limits((x - mean) · scale + bias + residual).
-fn normalize(
-    x: &Tensor,
-    sizes: Sizes,
-    [mean, scale, bias]: [&Tensor; 3],
-    residual: Option<&Tensor>,
-    limits: Limits,
-) -> Result<Tensor> {
-    let y = filled(x.device(), x.dtype(), x.shape())?;
-    launch(
-        x.device(),
-        &name_of("normalize", x.dtype())?,
-        sizes.all(),
-        &[
-            Count(sizes.rows),
-            Count(sizes.channels),
-            address(x)?,
-            address(mean)?,
-            address(scale)?,
-            address(bias)?,
-            Flag(residual.is_some()),
-            address(residual.unwrap_or(x))?,
-            Float(limits.lowest),
-            Float(limits.highest),
-            address(&y)?,
-        ],
-    )?;
-    Ok(y)
-}
-
-/// Returns the gradients by bias and by weight, one after the other.
-fn back_sums(gradient: &Tensor, sizes: Sizes, known: Known<'_>) -> Result<Tensor> {
-    let Sizes { rows, channels } = sizes;
-    let (device, cut) = (gradient.device(), Cut::new(rows, channels));
-    let Known { x, y, mean, inverse, limits } = known;
-    let partial = filled(device, DType::F32, (cut.lanes, 2, channels))?;
-    launch(
-        device,
-        &name_of("back_sums", gradient.dtype())?,
-        cut.lanes * channels,
-        &[
-            Count(rows),
-            Count(channels),
-            Count(cut.lanes),
-            address(gradient)?,
-            address(x)?,
-            Flag(limits.some),
-            address(y.unwrap_or(x))?,
-            Float(limits.lowest),
-            Float(limits.highest),
-            address(mean)?,
-            address(inverse)?,
-            address(&partial)?,
-        ],
-    )?;
-    folded(&partial, cut, 2 * channels)
-}
-
-/// Returns the gradient by x, and where it is wanted the masked gradient, which a residual gets.
-fn back(
-    gradient: &Tensor,
-    sizes: Sizes,
-    known: Known<'_>,
-    scale: &Tensor,
-    sums: &Tensor,
-    passed: bool,
-) -> Result<(Tensor, Option<Tensor>)> {
-    let (device, dtype) = (gradient.device(), gradient.dtype());
-    let Known { x, y, mean, inverse, limits } = known;
-    let back = filled(device, dtype, x.shape())?;
-    let masked = passed.then(|| filled(device, dtype, x.shape())).transpose()?;
-    launch(
-        device,
-        &name_of("back", dtype)?,
-        sizes.all(),
-        &[
-            Count(sizes.rows),
-            Count(sizes.channels),
-            address(gradient)?,
-            address(x)?,
-            Flag(limits.some),
-            address(y.unwrap_or(x))?,
-            Float(limits.lowest),
-            Float(limits.highest),
-            address(mean)?,
-            address(inverse)?,
-            address(scale)?,
+    /// Returns the gradient by x, to which `other` is added.
+    fn back(
+        &self,
+        gradient: &Tensor,
+        x: &Tensor,
+        known: &Known,
+        limits: usize,
+        sums: &Tensor,
+        other: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let back = filled(x.device(), x.dtype(), x.shape())?;
+        let tiles = Tiles::new(x, self.norm.channels(), &[Some(gradient), other, Some(&back)])?;
+        let mut arguments = vec![address(gradient)?, address(x)?];
+        arguments.extend(self.told(known)?);
+        arguments.push(Argument::Kind(limits));
+        arguments.extend(self.limits());
+        arguments.extend(self.slope()?);
+        arguments.extend([
             address(sums)?,
-            Flag(passed),
-            address(masked.as_ref().unwrap_or(&back))?,
+            Flag(other.is_some()),
+            address(other.unwrap_or(x))?,
             address(&back)?,
-        ],
-    )?;
-    Ok((back, masked))
+        ]);
+        tiles.map("back", &arguments)?;
+        Ok(back)
+    }
+
+    /// Returns what the way back knows of the way there.
+    fn told(&self, known: &Known) -> Result<[Argument; 4]> {
+        let Known { mean, inverse, scale } = known;
+        Ok([address(mean)?, address(inverse)?, address(scale)?, address(&self.norm.bias.variable)?])
+    }
 }

@@ -39,6 +39,9 @@ pub(crate) struct BatchNorm {
 struct After<'a> {
     residual: Option<&'a Array>,
     rectifier: Rectifier,
+    /// The slope below 0 of what comes then, where that is done in one.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "on a GPU alone"))]
+    slope: Option<&'a Parameter>,
 }
 
 /// Mean and biased variance of each channel.
@@ -60,6 +63,45 @@ pub(crate) fn batch_norm(
     residual: Option<&Value>,
     rectifier: Rectifier,
 ) -> Result<Value> {
+    check(tape, x, norm, residual)?;
+    let after = After { residual: residual.map(Value::array), rectifier, slope: None };
+    match x.array() {
+        Array::Host(array) => on_host(tape, x.node, array, norm, after, residual),
+        Array::Half(array) => on_host(tape, x.node, array, norm, after, residual),
+        #[cfg(any(feature = "cuda", test))]
+        Array::Device(array) if super::gpu::takes(array) => {
+            fused::batch_norm(tape, x, array, norm, after, residual)
+        }
+        Array::Device(array) => composed::batch_norm(tape, x, array, norm, after, residual),
+    }
+}
+
+/// Computes [`super::prelu`] of a batch norm, on a GPU in one.
+///
+/// # Errors
+///
+/// As of both.
+pub(crate) fn batch_norm_prelu(
+    tape: &mut Tape,
+    x: &Value,
+    norm: &BatchNorm,
+    slope: &Parameter,
+) -> Result<Value> {
+    #[cfg(any(feature = "cuda", test))]
+    if let Array::Device(array) = x.array()
+        && super::gpu::takes(array)
+    {
+        check(tape, x, norm, None)?;
+        super::prelu::check(x, slope)?;
+        let after = After { residual: None, rectifier: Rectifier::None, slope: Some(slope) };
+        return fused::batch_norm(tape, x, array, norm, after, None);
+    }
+    let y = batch_norm(tape, x, norm, None, Rectifier::None)?;
+    super::prelu(tape, &y, slope)
+}
+
+/// Refuses what does not fit a norm.
+fn check(tape: &Tape, x: &Value, norm: &BatchNorm, residual: Option<&Value>) -> Result<()> {
     let channels = *x.dims().last().unwrap_or(&0);
     let name = &norm.weight.name;
     ensure!(
@@ -76,16 +118,7 @@ pub(crate) fn batch_norm(
         count > 1 || !tape.is_training(),
         "`{name}`: training needs more than one value of each channel"
     );
-    let after = After { residual: residual.map(Value::array), rectifier };
-    match x.array() {
-        Array::Host(array) => on_host(tape, x.node, array, norm, after, residual),
-        Array::Half(array) => on_host(tape, x.node, array, norm, after, residual),
-        #[cfg(any(feature = "cuda", test))]
-        Array::Device(array) if super::gpu::takes(array) => {
-            fused::batch_norm(tape, x, array, norm, after, residual)
-        }
-        Array::Device(array) => composed::batch_norm(tape, x, array, norm, after, residual),
-    }
+    Ok(())
 }
 
 fn on_host<N: Number>(

@@ -1,91 +1,181 @@
 // Element by element: PReLU, GELU, the end of a residual branch; and sums over all rows.
 
-#define ACTIVATIONS(TYPE)                                                                                       \
-  /* Sums over the rows of a lane: partial [lanes, channels]. */                                                \
-  KERNEL columns_##TYPE(count rows, count channels, count lanes, const TYPE *x, float *partial) {               \
-    count at = THREAD;                                                                                          \
-    if (at >= lanes * channels) return;                                                                         \
-    float sum = 0;                                                                                              \
-    for (count row = at / channels; row < rows; row += lanes)                                                   \
-      sum += load_##TYPE(x, row * channels + at % channels);                                                    \
-    partial[at] = sum;                                                                                          \
+// The share of a normal distribution below x, and exp(-x² / 2), as gelu.rs has them for the CPU: the polynomial is
+// in 1 / (1 + 0.4 |x|).
+INLINE float share_below(float x, float *falling) {
+  float t = 1.f / (1.f + 0.4f * fabsf(x)), tail = 0.03039397f;
+  tail = tail * t - 0.16836043f;
+  tail = tail * t + 0.36573693f;
+  tail = tail * t - 0.35620174f;
+  tail = tail * t + 0.10801751f;
+  tail = tail * t - 0.022345021f;
+  tail = tail * t + 0.09029186f;
+  tail = tail * t + 0.13327035f;
+  tail = tail * t + 0.15962066f;
+  tail = tail * t + 0.15957591f;
+  *falling = expf(-0.5f * x * x);
+  float below = tail * t * *falling;
+  return x > 0 ? 1.f - below : below;
+}
+
+#define ACTIVATIONS(TAG, TYPE, WIDE)                                                                            \
+  /* Sums over the rows of a part: partial [parts, channels]. */                                                \
+  TOGETHER columns_##TAG(count rows, count channels, count parts, const TYPE *x, float *partial) {              \
+    SHARED float shared[MEMBERS_OF_BLOCK * WIDE];                                                               \
+    TILES(WIDE);                                                                                                \
+    MEMBERS {                                                                                                   \
+      PLACE;                                                                                                    \
+      float sum[WIDE], values[ROWS][WIDE];                                                                      \
+      count step = parts * lanes;                                                                               \
+      EACH_NUMBER sum[i] = 0;                                                                                   \
+      if (busy)                                                                                                 \
+        for (count row = part * lanes + lane; row < rows; row += ROWS * step) {                                 \
+          UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                    \
+            EACH_NUMBER values[turn][i] = 0;                                                                    \
+            if (row + turn * step < rows) take_##TAG(x, (row + turn * step) * channels + channel, values[turn]); \
+          }                                                                                                     \
+          UNROLL for (count turn = 0; turn < ROWS; turn++)                                                      \
+            EACH_NUMBER sum[i] += values[turn][i];                                                              \
+        }                                                                                                       \
+      EACH_NUMBER shared[MEMBER * wide + i] = sum[i];                                                           \
+    }                                                                                                           \
+    LANES_TO(partial, 1)                                                                                        \
   }                                                                                                             \
                                                                                                                 \
   /* y = limits(x + bias + residual), each where there is one. */                                               \
-  KERNEL finish_##TYPE(count all, count channels, const TYPE *x, int biased, const float *bias, int added,      \
-                       const TYPE *residual, float lowest, float highest, TYPE *y) {                            \
-    count at = THREAD;                                                                                          \
-    if (at >= all) return;                                                                                      \
-    float value = load_##TYPE(x, at);                                                                           \
-    if (biased) value += bias[at % channels];                                                                   \
-    if (added) value += load_##TYPE(residual, at);                                                              \
-    value = value < lowest ? lowest : value;                                                                    \
-    store_##TYPE(y, at, value > highest ? highest : value);                                                     \
-  }                                                                                                             \
-                                                                                                                \
-  KERNEL prelu_##TYPE(count all, count channels, const TYPE *x, const float *slope, TYPE *y) {                  \
-    count at = THREAD;                                                                                          \
-    if (at >= all) return;                                                                                      \
-    float value = load_##TYPE(x, at);                                                                           \
-    store_##TYPE(y, at, value > 0 ? value : value * slope[at % channels]);                                      \
-  }                                                                                                             \
-                                                                                                                \
-  /* The gradient by x, and sums of that by the slope over the rows of a lane: partial [lanes, channels]. */    \
-  KERNEL prelu_back_##TYPE(count rows, count channels, count lanes, const TYPE *gradient, const TYPE *x,        \
-                           const float *slope, float *partial, TYPE *back) {                                    \
-    count at = THREAD;                                                                                          \
-    if (at >= lanes * channels) return;                                                                         \
-    count channel = at % channels;                                                                              \
-    float sum = 0, factor = slope[channel];                                                                     \
-    for (count row = at / channels; row < rows; row += lanes) {                                                 \
-      count place = row * channels + channel;                                                                   \
-      float value = load_##TYPE(x, place), given = load_##TYPE(gradient, place);                                \
-      sum += value > 0 ? 0.f : given * value;                                                                   \
-      store_##TYPE(back, place, value > 0 ? given : given * factor);                                            \
+  KERNEL finish_##TAG(count rows, count channels, const TYPE *x, int biased, const float *bias, int added,      \
+                      const TYPE *residual, float lowest, float highest, TYPE *y) {                             \
+    TILES(WIDE);                                                                                                \
+    PLACE;                                                                                                      \
+    if (!busy) return;                                                                                          \
+    float level[WIDE], values[ROWS][WIDE], others[ROWS][WIDE];                                                  \
+    EACH_NUMBER level[i] = 0;                                                                                   \
+    if (biased) floats_##WIDE(bias, channel, level);                                                            \
+    UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                          \
+      EACH_NUMBER others[turn][i] = 0;                                                                          \
+      if (ROW(turn) < rows) {                                                                                   \
+        take_##TAG(x, ROW(turn) * channels + channel, values[turn]);                                            \
+        if (added) take_##TAG(residual, ROW(turn) * channels + channel, others[turn]);                          \
+      }                                                                                                         \
     }                                                                                                           \
-    partial[at] = sum;                                                                                          \
+    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
+      if (ROW(turn) < rows) {                                                                                   \
+        EACH_NUMBER {                                                                                           \
+          float value = values[turn][i] + level[i] + others[turn][i];                                           \
+          value = value < lowest ? lowest : value;                                                              \
+          values[turn][i] = value > highest ? highest : value;                                                  \
+        }                                                                                                       \
+        put_##TAG(y, ROW(turn) * channels + channel, values[turn]);                                             \
+      }                                                                                                         \
   }                                                                                                             \
                                                                                                                 \
-  KERNEL gelu_##TYPE(count all, const TYPE *x, TYPE *y) {                                                       \
-    count at = THREAD;                                                                                          \
-    if (at >= all) return;                                                                                      \
-    float value = load_##TYPE(x, at);                                                                           \
-    store_##TYPE(y, at, 0.5f * value * erfcf(-0.70710678f * value));                                            \
+  KERNEL prelu_##TAG(count rows, count channels, const TYPE *x, const float *slope, TYPE *y) {                  \
+    TILES(WIDE);                                                                                                \
+    PLACE;                                                                                                      \
+    if (!busy) return;                                                                                          \
+    float bend[WIDE], values[WIDE];                                                                             \
+    floats_##WIDE(slope, channel, bend);                                                                        \
+    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
+      if (ROW(turn) < rows) {                                                                                   \
+        take_##TAG(x, ROW(turn) * channels + channel, values);                                                  \
+        EACH_NUMBER values[i] = values[i] > 0 ? values[i] : values[i] * bend[i];                                \
+        put_##TAG(y, ROW(turn) * channels + channel, values);                                                   \
+      }                                                                                                         \
   }                                                                                                             \
                                                                                                                 \
-  KERNEL gelu_back_##TYPE(count all, const TYPE *gradient, const TYPE *x, TYPE *back) {                         \
-    count at = THREAD;                                                                                          \
-    if (at >= all) return;                                                                                      \
-    float value = load_##TYPE(x, at), share = 0.5f * erfcf(-0.70710678f * value);                               \
-    float density = 0.39894228f * expf(-0.5f * value * value);                                                  \
-    store_##TYPE(back, at, load_##TYPE(gradient, at) * (share + value * density));                              \
-  }                                                                                                             \
-                                                                                                                \
-  /* straight + keep * scale * branch; `image` numbers belong to each of `keep`. */                             \
-  KERNEL scaled_sum_##TYPE(count all, count channels, count image, const TYPE *straight, const TYPE *branch,    \
-                           const float *scale, const float *keep, TYPE *y) {                                    \
-    count at = THREAD;                                                                                          \
-    if (at >= all) return;                                                                                      \
-    float factor = scale[at % channels] * keep[at / image];                                                     \
-    store_##TYPE(y, at, load_##TYPE(straight, at) + load_##TYPE(branch, at) * factor);                          \
-  }                                                                                                             \
-                                                                                                                \
-  /* The gradient by the branch, and sums of that by the scale over the rows of a lane. */                      \
-  KERNEL scaled_back_##TYPE(count rows, count channels, count lanes, count image, const TYPE *gradient,         \
-                            const TYPE *branch, const float *scale, const float *keep, float *partial,          \
-                            TYPE *back) {                                                                       \
-    count at = THREAD;                                                                                          \
-    if (at >= lanes * channels) return;                                                                         \
-    count channel = at % channels;                                                                              \
-    float sum = 0, factor = scale[channel];                                                                     \
-    for (count row = at / channels; row < rows; row += lanes) {                                                 \
-      count place = row * channels + channel;                                                                   \
-      float given = load_##TYPE(gradient, place) * keep[place / image];                                         \
-      sum += given * load_##TYPE(branch, place);                                                                \
-      store_##TYPE(back, place, given * factor);                                                                \
+  /* The gradient by x, and sums of that by the slope over the rows of a part: partial [parts, channels]. */    \
+  TOGETHER prelu_back_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,       \
+                            const float *slope, float *partial, TYPE *back) {                                   \
+    SHARED float shared[MEMBERS_OF_BLOCK * WIDE];                                                               \
+    TILES(WIDE);                                                                                                \
+    MEMBERS {                                                                                                   \
+      PLACE;                                                                                                    \
+      float bend[WIDE], sum[WIDE], given[WIDE], values[WIDE];                                                   \
+      EACH_NUMBER sum[i] = 0;                                                                                   \
+      if (busy) {                                                                                               \
+        floats_##WIDE(slope, channel, bend);                                                                    \
+        for (count row = part * lanes + lane; row < rows; row += parts * lanes) {                               \
+          take_##TAG(gradient, row * channels + channel, given);                                                \
+          take_##TAG(x, row * channels + channel, values);                                                      \
+          EACH_NUMBER {                                                                                         \
+            sum[i] += values[i] > 0 ? 0.f : given[i] * values[i];                                               \
+            values[i] = values[i] > 0 ? given[i] : given[i] * bend[i];                                          \
+          }                                                                                                     \
+          put_##TAG(back, row * channels + channel, values);                                                    \
+        }                                                                                                       \
+      }                                                                                                         \
+      EACH_NUMBER shared[MEMBER * wide + i] = sum[i];                                                           \
     }                                                                                                           \
-    partial[at] = sum;                                                                                          \
+    LANES_TO(partial, 1)                                                                                        \
+  }                                                                                                             \
+                                                                                                                \
+  KERNEL gelu_##TAG(count all, const TYPE *x, TYPE *y) {                                                        \
+    const count wide = WIDE;                                                                                    \
+    count at = THREAD * wide;                                                                                   \
+    if (at >= all) return;                                                                                      \
+    float values[WIDE], falling;                                                                                \
+    take_##TAG(x, at, values);                                                                                  \
+    EACH_NUMBER values[i] *= share_below(values[i], &falling);                                                  \
+    put_##TAG(y, at, values);                                                                                   \
+  }                                                                                                             \
+                                                                                                                \
+  KERNEL gelu_back_##TAG(count all, const TYPE *gradient, const TYPE *x, TYPE *back) {                          \
+    const count wide = WIDE;                                                                                    \
+    count at = THREAD * wide;                                                                                   \
+    if (at >= all) return;                                                                                      \
+    float values[WIDE], given[WIDE], falling;                                                                   \
+    take_##TAG(x, at, values);                                                                                  \
+    take_##TAG(gradient, at, given);                                                                            \
+    EACH_NUMBER {                                                                                               \
+      float share = share_below(values[i], &falling);                                                           \
+      values[i] = given[i] * (share + values[i] * falling * 0.39894228f);                                       \
+    }                                                                                                           \
+    put_##TAG(back, at, values);                                                                                \
+  }                                                                                                             \
+                                                                                                                \
+  /* straight + keep * scale * branch; `pixels` rows belong to each of `keep`. */                               \
+  KERNEL scaled_sum_##TAG(count rows, count channels, count pixels, const TYPE *straight, const TYPE *branch,   \
+                          const float *scale, const float *keep, TYPE *y) {                                     \
+    TILES(WIDE);                                                                                                \
+    PLACE;                                                                                                      \
+    if (!busy) return;                                                                                          \
+    float factors[WIDE], values[WIDE], others[WIDE];                                                            \
+    floats_##WIDE(scale, channel, factors);                                                                     \
+    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
+      if (ROW(turn) < rows) {                                                                                   \
+        float kept = keep[ROW(turn) / pixels];                                                                  \
+        take_##TAG(branch, ROW(turn) * channels + channel, values);                                             \
+        take_##TAG(straight, ROW(turn) * channels + channel, others);                                           \
+        EACH_NUMBER values[i] = others[i] + values[i] * (factors[i] * kept);                                    \
+        put_##TAG(y, ROW(turn) * channels + channel, values);                                                   \
+      }                                                                                                         \
+  }                                                                                                             \
+                                                                                                                \
+  /* The gradient by the branch, and sums of that by the scale over the rows of a part. */                      \
+  TOGETHER scaled_back_##TAG(count rows, count channels, count parts, count pixels, const TYPE *gradient,       \
+                             const TYPE *branch, const float *scale, const float *keep, float *partial,         \
+                             TYPE *back) {                                                                      \
+    SHARED float shared[MEMBERS_OF_BLOCK * WIDE];                                                               \
+    TILES(WIDE);                                                                                                \
+    MEMBERS {                                                                                                   \
+      PLACE;                                                                                                    \
+      float factors[WIDE], sum[WIDE], given[WIDE], values[WIDE];                                                \
+      EACH_NUMBER sum[i] = 0;                                                                                   \
+      if (busy) {                                                                                               \
+        floats_##WIDE(scale, channel, factors);                                                                 \
+        for (count row = part * lanes + lane; row < rows; row += parts * lanes) {                               \
+          float kept = keep[row / pixels];                                                                      \
+          take_##TAG(gradient, row * channels + channel, given);                                                \
+          take_##TAG(branch, row * channels + channel, values);                                                 \
+          EACH_NUMBER {                                                                                         \
+            sum[i] += given[i] * kept * values[i];                                                              \
+            values[i] = given[i] * kept * factors[i];                                                           \
+          }                                                                                                     \
+          put_##TAG(back, row * channels + channel, values);                                                    \
+        }                                                                                                       \
+      }                                                                                                         \
+      EACH_NUMBER shared[MEMBER * wide + i] = sum[i];                                                           \
+    }                                                                                                           \
+    LANES_TO(partial, 1)                                                                                        \
   }
-
-ACTIVATIONS(f32)
-ACTIVATIONS(bf16)
+EVERY_WAY(ACTIVATIONS)

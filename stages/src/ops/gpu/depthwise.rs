@@ -3,9 +3,14 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 
-use super::launch::{Argument, address, filled, folded, launch, name_of};
-use super::{Argument::Count, Cut};
+use super::launch::{Argument, Argument::Count, address, filled, launch, name_of};
+use super::tiles::folded;
 use crate::ops::convolution::Geometry;
+
+/// About how many threads make a large GPU busy. It decides the bytes of sums, so it is the same on every GPU.
+const BUSY: usize = 1 << 17;
+/// The most parts that lines are cut into.
+const MOST_LANES: usize = 4096;
 
 /// By what a gradient is.
 #[derive(Clone, Copy, Debug)]
@@ -162,14 +167,20 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, gradient: &Tensor) -> Result
         }
         None => ("depthwise_weight_any".to_owned(), sizes_and_window(geometry), taps),
     };
-    let cut = Cut::new(geometry.images * geometry.rows, at_once * channels);
-    let partial = filled(x.device(), DType::F32, (cut.lanes, taps * channels))?;
-    arguments.extend([Count(cut.lanes), address(x)?, address(gradient)?, address(&partial)?]);
-    let threads = cut.lanes * at_once * channels;
+    let lanes = lanes(geometry.images * geometry.rows, at_once * channels);
+    let partial = filled(x.device(), DType::F32, (lanes, taps * channels))?;
+    arguments.extend([Count(lanes), address(x)?, address(gradient)?, address(&partial)?]);
+    let threads = lanes * at_once * channels;
     launch(x.device(), &name_of(&name, x.dtype())?, threads, &arguments)?;
-    let sums = folded(&partial, cut, taps * channels)?.reshape((taps, channels))?;
+    let sums = folded(&partial, taps * channels)?.reshape((taps, channels))?;
     let [down, across] = geometry.kernel;
     Ok(sums.t()?.contiguous()?.reshape((channels, 1, down, across))?)
+}
+
+/// Returns how many parts lines are cut into, each of which has so many threads: a large GPU is busy, and each thread
+/// has some lines to add up.
+fn lanes(lines: usize, threads: usize) -> usize {
+    (BUSY / threads.max(1)).min(lines.div_ceil(4)).clamp(1, MOST_LANES)
 }
 
 #[cfg(test)]

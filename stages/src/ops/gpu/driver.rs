@@ -54,6 +54,7 @@ pub(super) fn start(
         kept.push(match *argument {
             Argument::Count(count) => (u32::try_from(count)?, 0, 0.0, 0),
             Argument::Flag(flag) => (0, i32::from(flag), 0.0, 0),
+            Argument::Kind(kind) => (0, i32::try_from(kind)?, 0.0, 0),
             Argument::Float(number) => (0, 0, number, 0),
             Argument::Address(address, _) => (0, 0, 0.0, address),
         });
@@ -62,7 +63,7 @@ pub(super) fn start(
     for (argument, kept) in arguments.iter().zip(&kept) {
         match argument {
             Argument::Count(_) => call.arg(&kept.0),
-            Argument::Flag(_) => call.arg(&kept.1),
+            Argument::Flag(_) | Argument::Kind(_) => call.arg(&kept.1),
             Argument::Float(_) => call.arg(&kept.2),
             Argument::Address(..) => call.arg(&kept.3),
         };

@@ -79,6 +79,7 @@ pub(super) fn start(
         let (kind, word) = match *argument {
             Argument::Count(count) => ("count", u64::from(u32::try_from(count)?)),
             Argument::Flag(flag) => ("int", u64::from(flag)),
+            Argument::Kind(kind) => ("int", kind as u64),
             Argument::Float(number) => ("float", u64::from(number.to_bits())),
             Argument::Address(address, dtype) => (pointer(dtype)?, address),
         };
@@ -149,9 +150,14 @@ static KERNELS: OnceLock<Kernels> = OnceLock::new();
 
 /// What C needs to know to read the kernels.
 const PREFACE: &str = "#include <math.h>
-static _Thread_local unsigned thread;
+static _Thread_local unsigned thread, block, member;
 #define INLINE static inline
 #define THREAD thread
+#define BLOCK block
+#define MEMBER member
+#define MEMBERS for (member = 0; member < 256; member++)
+#define MEET
+#define SHARED
 ";
 
 impl Kernels {
@@ -159,17 +165,22 @@ impl Kernels {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops/gpu");
         let folder = tempfile::tempdir()?;
         let include = "#include \"kernels.cu\"\n";
-        let marked = format!("{PREFACE}#define KERNEL MARKED\n{include}");
+        let marked =
+            format!("{PREFACE}#define KERNEL MARKED\n#define TOGETHER MARKED_TOGETHER\n{include}");
         let text = compiler(&sources, &["-E", "-P"], &marked, None)?;
-        let parameters = signatures(&text)?;
-        ensure!(parameters.len() > 20, "only {} kernels were found", parameters.len());
-        let mut whole = format!("{PREFACE}#define KERNEL static void\n{include}");
-        for (kernel, types) in &parameters {
+        let found = signatures(&text)?;
+        ensure!(found.len() > 20, "only {} kernels were found", found.len());
+        let mut whole =
+            format!("{PREFACE}#define KERNEL static void\n#define TOGETHER static void\n{include}");
+        for (kernel, Signature { types, together }) in &found {
             let read = |(at, kind): (usize, &String)| format!("*({kind} const *)a[{at}]");
             let arguments: Vec<String> = types.iter().enumerate().map(read).collect();
+            // what a block does together is written for all of its threads
+            let step = if *together { 256 } else { 1 };
             whole += &format!(
                 "void run_{kernel}(unsigned threads, void *const *a) {{\n  for (thread = 0; thread < threads; \
-                 thread++) {kernel}({});\n}}\n",
+                 thread += {step}) {{\n    block = thread / 256;\n    member = thread % 256;\n    {kernel}({});\n  \
+                 }}\n}}\n",
                 arguments.join(", ")
             );
         }
@@ -179,6 +190,7 @@ impl Kernels {
         compiler(&sources, &flags, &whole, Some(&file))?;
         // SAFETY: loading it runs nothing of ours.
         let library = unsafe { libloading::Library::new(&file) }?;
+        let parameters = found.into_iter().map(|(name, kernel)| (name, kernel.types)).collect();
         Ok(Self { library, parameters, _folder: folder })
     }
 }
@@ -207,10 +219,18 @@ fn compiler(
     Ok(String::from_utf8(done.stdout)?)
 }
 
-/// Reads the kernels out of a preprocessed text: name → types of its parameters.
-fn signatures(text: &str) -> Result<HashMap<String, Vec<String>>> {
+/// What is read of a kernel: the types of its parameters, and whether its blocks are written as a whole.
+struct Signature {
+    types: Vec<String>,
+    together: bool,
+}
+
+/// Reads the kernels out of a preprocessed text, by name.
+fn signatures(text: &str) -> Result<HashMap<String, Signature>> {
     let mut found = HashMap::new();
-    for kernel in text.split("MARKED ").skip(1) {
+    for kernel in text.split("MARKED").skip(1) {
+        let (kernel, together) =
+            kernel.strip_prefix("_TOGETHER").map_or((kernel, false), |kernel| (kernel, true));
         let (name, rest) = kernel.split_once('(').context("a kernel has parameters")?;
         let (parameters, _) = rest.split_once(')').context("parameters end")?;
         let types = parameters.split(',').map(|parameter| {
@@ -219,7 +239,8 @@ fn signatures(text: &str) -> Result<HashMap<String, Vec<String>>> {
             let end = whole.rfind([' ', '*']).map_or(0, |at| at + 1);
             whole[..end].trim().to_owned()
         });
-        found.insert(name.trim().to_owned(), types.collect());
+        let types = types.collect();
+        found.insert(name.trim().to_owned(), Signature { types, together });
     }
     Ok(found)
 }
@@ -234,11 +255,11 @@ mod tests {
 
     #[test]
     fn parameters_are_read() {
-        let text =
-            "MARKED a(count rows, const float *x, int some,\n float y) {} MARKED b(bf16 *y) {}";
+        let text = "MARKED a(count rows, const float *x, int some,\n float y) {} MARKED_TOGETHER b(bf16 *y) {}";
         let found = signatures(text).unwrap();
-        assert_eq!(found["a"], ["count", "const float *", "int", "float"]);
-        assert_eq!(found["b"], ["bf16 *"]);
+        assert_eq!(found["a"].types, ["count", "const float *", "int", "float"]);
+        assert_eq!(found["b"].types, ["bf16 *"]);
+        assert_eq!([found["a"].together, found["b"].together], [false, true]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::Cut;
 #[cfg(feature = "cuda")]
 use super::driver::{place, room, start};
 #[cfg(not(feature = "cuda"))]
@@ -19,6 +18,8 @@ pub(in crate::ops) enum Argument {
     Count(usize),
     /// `int`, 0 or 1.
     Flag(bool),
+    /// `int`, one of a few.
+    Kind(usize),
     /// `float`.
     Float(f32),
     /// A pointer to numbers of a type, from [`address`].
@@ -78,29 +79,4 @@ pub(in crate::ops) fn name_of(kernel: &str, dtype: DType) -> Result<String> {
         DType::BF16 => Ok(format!("{kernel}_bf16")),
         other => bail!("kernel {kernel} is for f32 and bf16, not {other:?}"),
     }
-}
-
-/// Adds up the lanes of sums [lanes, width] in a fixed order, to [width].
-///
-/// # Errors
-///
-/// When the driver refuses it.
-pub(in crate::ops) fn folded(partial: &Tensor, cut: Cut, width: usize) -> Result<Tensor> {
-    let device = partial.device();
-    let Cut { lanes, take, folds } = cut;
-    let between = filled(device, DType::F32, (folds, width))?;
-    let sums = filled(device, DType::F32, width)?;
-    for (lines, take, from, to, threads) in
-        [(lanes, take, partial, &between, folds * width), (folds, folds, &between, &sums, width)]
-    {
-        let arguments = [
-            Argument::Count(lines),
-            Argument::Count(width),
-            Argument::Count(take),
-            address(from)?,
-            address(to)?,
-        ];
-        launch(device, "fold", threads, &arguments)?;
-    }
-    Ok(sums)
 }

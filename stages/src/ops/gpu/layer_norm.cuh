@@ -1,64 +1,141 @@
-// Normalization of each row: a thread has a whole row, and finds it in the cache after the first reading.
+// Normalization of each row, by some threads of a block together.
 
-#define LAYER_NORM(TYPE)                                                                                        \
+// A block has as many rows as that many sharers of each leave room for.
+#define SHARES                                                                                                  \
+  count share = MEMBER % sharers, row = BLOCK * (MEMBERS_OF_BLOCK / sharers) + MEMBER / sharers;                \
+  count from = row * channels
+
+#define EACH_VECTOR for (count at = share * wide; at < channels; at += sharers * wide)
+
+// What the sharers of a row have left in `shared`.
+INLINE float joined(const float *shared, count member, count sharers) {
+  float sum = 0;
+  for (count other = 0; other < sharers; other++) sum += shared[member - member % sharers + other];
+  return sum;
+}
+
+#define LAYER_NORM(TAG, TYPE, WIDE)                                                                             \
   /* Mean and 1 / deviation of each row, and the normalized row. */                                             \
-  KERNEL layer_norm_##TYPE(count rows, count channels, const TYPE *x, const float *weight, const float *bias,   \
-                           float epsilon, float *mean, float *inverse, TYPE *y) {                               \
-    count row = THREAD;                                                                                         \
-    if (row >= rows) return;                                                                                    \
-    count first = row * channels;                                                                               \
-    float sum = 0, squares = 0;                                                                                 \
-    for (count channel = 0; channel < channels; channel++) sum += load_##TYPE(x, first + channel);              \
-    float centre = sum / (float)channels;                                                                       \
-    for (count channel = 0; channel < channels; channel++) {                                                    \
-      float apart = load_##TYPE(x, first + channel) - centre;                                                   \
-      squares += apart * apart;                                                                                 \
+  TOGETHER layer_norm_##TAG(count rows, count channels, count sharers, const TYPE *x, const float *weight,      \
+                            const float *bias, float epsilon, float *mean, float *inverse, TYPE *y) {           \
+    SHARED float sums[MEMBERS_OF_BLOCK];                                                                        \
+    SHARED float squares[MEMBERS_OF_BLOCK];                                                                     \
+    const count wide = WIDE;                                                                                    \
+    MEMBERS {                                                                                                   \
+      SHARES;                                                                                                   \
+      float values[WIDE], sum = 0;                                                                              \
+      if (row < rows)                                                                                           \
+        EACH_VECTOR {                                                                                           \
+          take_##TAG(x, from + at, values);                                                                     \
+          EACH_NUMBER sum += values[i];                                                                         \
+        }                                                                                                       \
+      sums[MEMBER] = sum;                                                                                       \
     }                                                                                                           \
-    float factor = 1.f / sqrtf(squares / (float)channels + epsilon);                                            \
-    mean[row] = centre;                                                                                         \
-    inverse[row] = factor;                                                                                      \
-    for (count channel = 0; channel < channels; channel++) {                                                    \
-      float normal = (load_##TYPE(x, first + channel) - centre) * factor;                                       \
-      store_##TYPE(y, first + channel, normal * weight[channel] + bias[channel]);                               \
+    MEET MEMBERS {                                                                                              \
+      SHARES;                                                                                                   \
+      float values[WIDE], centre = joined(sums, MEMBER, sharers) / (float)channels, sum = 0;                    \
+      if (row < rows)                                                                                           \
+        EACH_VECTOR {                                                                                           \
+          take_##TAG(x, from + at, values);                                                                     \
+          EACH_NUMBER sum += (values[i] - centre) * (values[i] - centre);                                       \
+        }                                                                                                       \
+      squares[MEMBER] = sum;                                                                                    \
+    }                                                                                                           \
+    MEET MEMBERS {                                                                                              \
+      SHARES;                                                                                                   \
+      if (row < rows) {                                                                                         \
+        float values[WIDE], factors[WIDE], levels[WIDE];                                                        \
+        float centre = joined(sums, MEMBER, sharers) / (float)channels;                                         \
+        float factor = 1.f / sqrtf(joined(squares, MEMBER, sharers) / (float)channels + epsilon);               \
+        if (share == 0) mean[row] = centre, inverse[row] = factor;                                              \
+        EACH_VECTOR {                                                                                           \
+          take_##TAG(x, from + at, values);                                                                     \
+          floats_##WIDE(weight, at, factors);                                                                   \
+          floats_##WIDE(bias, at, levels);                                                                      \
+          EACH_NUMBER values[i] = (values[i] - centre) * factor * factors[i] + levels[i];                       \
+          put_##TAG(y, from + at, values);                                                                      \
+        }                                                                                                       \
+      }                                                                                                         \
     }                                                                                                           \
   }                                                                                                             \
                                                                                                                 \
-  /* Sums of the gradient, and of it times the normalized x, over the rows of a lane: [lanes, 2, channels]. */  \
-  KERNEL layer_sums_##TYPE(count rows, count channels, count lanes, const TYPE *gradient, const TYPE *x,        \
-                           const float *mean, const float *inverse, float *partial) {                           \
-    count at = THREAD;                                                                                          \
-    if (at >= lanes * channels) return;                                                                         \
-    count lane = at / channels, channel = at % channels;                                                        \
-    float by_bias = 0, by_weight = 0;                                                                           \
-    for (count row = lane; row < rows; row += lanes) {                                                          \
-      count place = row * channels + channel;                                                                   \
-      float value = load_##TYPE(gradient, place);                                                               \
-      by_bias += value;                                                                                         \
-      by_weight += value * (load_##TYPE(x, place) - mean[row]) * inverse[row];                                  \
+  TOGETHER layer_back_##TAG(count rows, count channels, count sharers, const TYPE *gradient, const TYPE *x,     \
+                            const float *weight, const float *mean, const float *inverse, TYPE *back) {         \
+    SHARED float levels[MEMBERS_OF_BLOCK];                                                                      \
+    SHARED float slopes[MEMBERS_OF_BLOCK];                                                                      \
+    const count wide = WIDE;                                                                                    \
+    MEMBERS {                                                                                                   \
+      SHARES;                                                                                                   \
+      float given[WIDE], values[WIDE], factors[WIDE], level = 0, slope = 0;                                     \
+      if (row < rows) {                                                                                         \
+        float centre = mean[row];                                                                               \
+        EACH_VECTOR {                                                                                           \
+          take_##TAG(gradient, from + at, given);                                                               \
+          take_##TAG(x, from + at, values);                                                                     \
+          floats_##WIDE(weight, at, factors);                                                                   \
+          EACH_NUMBER {                                                                                         \
+            float value = product(given[i], factors[i]);                                                        \
+            level += value;                                                                                     \
+            slope += value * (values[i] - centre);                                                              \
+          }                                                                                                     \
+        }                                                                                                       \
+        slope *= inverse[row];                                                                                  \
+      }                                                                                                         \
+      levels[MEMBER] = level;                                                                                   \
+      slopes[MEMBER] = slope;                                                                                   \
     }                                                                                                           \
-    partial[lane * 2 * channels + channel] = by_bias;                                                           \
-    partial[(lane * 2 + 1) * channels + channel] = by_weight;                                                   \
+    MEET MEMBERS {                                                                                              \
+      SHARES;                                                                                                   \
+      if (row < rows) {                                                                                         \
+        float given[WIDE], values[WIDE], factors[WIDE], centre = mean[row], factor = inverse[row];              \
+        float level = joined(levels, MEMBER, sharers) / (float)channels;                                        \
+        float slope = joined(slopes, MEMBER, sharers) / (float)channels;                                        \
+        EACH_VECTOR {                                                                                           \
+          take_##TAG(gradient, from + at, given);                                                               \
+          take_##TAG(x, from + at, values);                                                                     \
+          floats_##WIDE(weight, at, factors);                                                                   \
+          EACH_NUMBER values[i] =                                                                               \
+              (product(given[i], factors[i]) - level - (values[i] - centre) * factor * slope) * factor;         \
+          put_##TAG(back, from + at, values);                                                                   \
+        }                                                                                                       \
+      }                                                                                                         \
+    }                                                                                                           \
   }                                                                                                             \
                                                                                                                 \
-  KERNEL layer_back_##TYPE(count rows, count channels, const TYPE *gradient, const TYPE *x,                     \
-                           const float *weight, const float *mean, const float *inverse, TYPE *back) {          \
-    count row = THREAD;                                                                                         \
-    if (row >= rows) return;                                                                                    \
-    count first = row * channels;                                                                               \
-    float centre = mean[row], factor = inverse[row], level = 0, slope = 0;                                      \
-    for (count channel = 0; channel < channels; channel++) {                                                    \
-      float value = load_##TYPE(gradient, first + channel) * weight[channel];                                   \
-      level += value;                                                                                           \
-      slope += value * (load_##TYPE(x, first + channel) - centre) * factor;                                     \
+  /* Sums of the gradient, and of it times the normalized x, over the rows of a part: [parts, 2, channels]. */  \
+  TOGETHER layer_sums_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,       \
+                            const float *mean, const float *inverse, float *partial) {                          \
+    SHARED float shared[2 * MEMBERS_OF_BLOCK * WIDE];                                                           \
+    TILES(WIDE);                                                                                                \
+    MEMBERS {                                                                                                   \
+      PLACE;                                                                                                    \
+      float by_bias[WIDE], by_weight[WIDE];                                                                     \
+      count step = parts * lanes;                                                                               \
+      EACH_NUMBER by_bias[i] = by_weight[i] = 0;                                                                \
+      if (busy)                                                                                                 \
+        for (count first = part * lanes + lane; first < rows; first += 2 * step) {                              \
+          float given[2][WIDE], values[2][WIDE], centre[2], factor[2];                                          \
+          UNROLL for (count turn = 0; turn < 2; turn++) {                                                       \
+            count row = first + turn * step;                                                                    \
+            EACH_NUMBER given[turn][i] = values[turn][i] = 0;                                                   \
+            centre[turn] = factor[turn] = 0;                                                                    \
+            if (row < rows) {                                                                                   \
+              take_##TAG(gradient, row * channels + channel, given[turn]);                                      \
+              take_##TAG(x, row * channels + channel, values[turn]);                                            \
+              centre[turn] = mean[row], factor[turn] = inverse[row];                                            \
+            }                                                                                                   \
+          }                                                                                                     \
+          UNROLL for (count turn = 0; turn < 2; turn++)                                                         \
+            EACH_NUMBER {                                                                                       \
+              by_bias[i] += given[turn][i];                                                                     \
+              by_weight[i] += given[turn][i] * (values[turn][i] - centre[turn]) * factor[turn];                 \
+            }                                                                                                   \
+        }                                                                                                       \
+      EACH_NUMBER {                                                                                             \
+        shared[MEMBER * wide + i] = by_bias[i];                                                                 \
+        shared[(MEMBERS_OF_BLOCK + MEMBER) * wide + i] = by_weight[i];                                          \
+      }                                                                                                         \
     }                                                                                                           \
-    level /= (float)channels;                                                                                   \
-    slope /= (float)channels;                                                                                   \
-    for (count channel = 0; channel < channels; channel++) {                                                    \
-      float value = load_##TYPE(gradient, first + channel) * weight[channel];                                   \
-      float normal = (load_##TYPE(x, first + channel) - centre) * factor;                                       \
-      store_##TYPE(back, first + channel, (value - level - normal * slope) * factor);                           \
-    }                                                                                                           \
+    LANES_TO(partial, 2)                                                                                        \
   }
-
-LAYER_NORM(f32)
-LAYER_NORM(bf16)
+EVERY_WAY(LAYER_NORM)

@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
-use super::Cut;
-use super::launch::{Argument, Argument::Count, address, filled, folded, launch};
+use super::launch::{Argument, Argument::Count, address, filled, launch};
+use super::tiles::folded;
 use crate::ops::cross_entropy::Rule;
 
 /// Lanes that a row of scores is cut into.
@@ -57,6 +57,6 @@ pub(in crate::ops) fn cross_entropy(
     let back = filled(device, DType::F32, (rows, classes))?;
     let tensors = [&scores, labels, &highest, &normalizer, &back];
     launch(device, "row_back", rows * classes, &told(&[rows, classes], &tensors)?)?;
-    let sum = folded(&losses, Cut::of_lanes(rows), 1)?;
+    let sum = folded(&losses, 1)?;
     Ok(((sum.reshape(())? / rows as f64)?, back))
 }

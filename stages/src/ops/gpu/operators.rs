@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-use super::launch::{Argument, address, filled, folded, launch, name_of};
-use super::{Argument::Count, Cut};
+use super::launch::{Argument, Argument::Count, address, filled};
+use super::tiles::{Tiles, each, folded};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::profile::Work;
 use crate::ops::rectifier::Rectifier;
@@ -19,12 +19,10 @@ use crate::weights::Parameter;
 /// When the driver refuses it.
 pub(in crate::ops) fn column_sums(x: &Tensor, channels: usize) -> Result<Tensor> {
     let x = x.contiguous()?;
-    let rows = x.elem_count() / channels;
-    let (cut, partial) = lanes(&x, channels)?;
-    let arguments =
-        [Count(rows), Count(channels), Count(cut.lanes), address(&x)?, address(&partial)?];
-    launch(x.device(), &name_of("columns", x.dtype())?, cut.lanes * channels, &arguments)?;
-    folded(&partial, cut, channels)
+    let tiles = Tiles::new(&x, channels, &[])?;
+    let partial = tiles.partial(1)?;
+    tiles.sum("columns", &[address(&x)?, address(&partial)?])?;
+    folded(&partial, channels)
 }
 
 /// Returns rectifier(x + bias + residual).
@@ -45,9 +43,8 @@ pub(in crate::ops) fn finish(
     let [lowest, highest] = rectifier.limits().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
     // where there is none, any address of the type will do
     let unread = filled(x.device(), DType::F32, 1)?;
+    let channels = *x.dims().last().unwrap_or(&1);
     let arguments = [
-        Count(x.elem_count()),
-        Count(*x.dims().last().unwrap_or(&1)),
         address(&x)?,
         Argument::Flag(bias.is_some()),
         address(bias.as_ref().unwrap_or(&unread))?,
@@ -57,7 +54,7 @@ pub(in crate::ops) fn finish(
         Argument::Float(highest),
         address(&y)?,
     ];
-    launch(x.device(), &name_of("finish", x.dtype())?, x.elem_count(), &arguments)?;
+    Tiles::new(&x, channels, &[residual.as_ref(), Some(&y)])?.map("finish", &arguments)?;
     Ok(y)
 }
 
@@ -73,27 +70,23 @@ pub(in crate::ops) fn prelu(
     slope: &Parameter,
 ) -> Result<Value> {
     let (x, slope, channels) = (x.contiguous()?, slope.clone(), slope.variable.elem_count());
-    let (all, device, dtype) = (x.elem_count(), x.device().clone(), x.dtype());
-    let y = filled(&device, dtype, x.shape())?;
-    let arguments =
-        [Count(all), Count(channels), address(&x)?, address(&slope.variable)?, address(&y)?];
-    launch(&device, &name_of("prelu", dtype)?, all, &arguments)?;
+    let y = filled(x.device(), x.dtype(), x.shape())?;
+    let arguments = [address(&x)?, address(&slope.variable)?, address(&y)?];
+    Tiles::new(&x, channels, &[Some(&y)])?.map("prelu", &arguments)?;
     Ok(tape.record(Work::new("PReLU"), Array::Device(y), move |gradient, sink| {
         let gradient = like(gradient, Some(&x))?;
-        let (cut, partial) = lanes(&x, channels)?;
-        let back = filled(&device, dtype, x.shape())?;
+        let back = filled(x.device(), x.dtype(), x.shape())?;
+        let tiles = Tiles::new(&x, channels, &[Some(&gradient), Some(&back)])?;
+        let partial = tiles.partial(1)?;
         let arguments = [
-            Count(all / channels),
-            Count(channels),
-            Count(cut.lanes),
             address(&gradient)?,
             address(&x)?,
             address(&slope.variable)?,
             address(&partial)?,
             address(&back)?,
         ];
-        launch(&device, &name_of("prelu_back", dtype)?, cut.lanes * channels, &arguments)?;
-        sink.give_parameter(&slope, folded(&partial, cut, channels)?)?;
+        tiles.sum("prelu_back", &arguments)?;
+        sink.give_parameter(&slope, folded(&partial, channels)?)?;
         sink.give(node, Array::Device(back))
     }))
 }
@@ -105,15 +98,12 @@ pub(in crate::ops) fn prelu(
 /// When the driver refuses it.
 pub(in crate::ops) fn gelu(tape: &mut Tape, node: Option<usize>, x: &Tensor) -> Result<Value> {
     let x = x.contiguous()?;
-    let (all, device, dtype) = (x.elem_count(), x.device().clone(), x.dtype());
-    let y = filled(&device, dtype, x.shape())?;
-    let arguments = [Count(all), address(&x)?, address(&y)?];
-    launch(&device, &name_of("gelu", dtype)?, all, &arguments)?;
+    let y = filled(x.device(), x.dtype(), x.shape())?;
+    each("gelu", &[&x, &y])?;
     Ok(tape.record(Work::new("GELU"), Array::Device(y), move |gradient, sink| {
         let gradient = like(gradient, Some(&x))?;
-        let back = filled(&device, dtype, x.shape())?;
-        let arguments = [Count(all), address(&gradient)?, address(&x)?, address(&back)?];
-        launch(&device, &name_of("gelu_back", dtype)?, all, &arguments)?;
+        let back = filled(x.device(), x.dtype(), x.shape())?;
+        each("gelu_back", &[&gradient, &x, &back])?;
         sink.give(node, Array::Device(back))
     }))
 }
@@ -130,12 +120,11 @@ pub(in crate::ops) fn layer_norm(
     norm: &LayerNorm,
 ) -> Result<Value> {
     let (x, norm, channels) = (x.contiguous()?, norm.clone(), norm.weight.variable.elem_count());
-    let (rows, device, dtype) = (x.elem_count() / channels, x.device().clone(), x.dtype());
-    let y = filled(&device, dtype, x.shape())?;
-    let [mean, inverse] = [filled(&device, DType::F32, rows)?, filled(&device, DType::F32, rows)?];
+    let y = filled(x.device(), x.dtype(), x.shape())?;
+    let tiles = Tiles::new(&x, channels, &[Some(&y)])?;
+    let numbers = || filled(x.device(), DType::F32, tiles.rows);
+    let (mean, inverse) = (numbers()?, numbers()?);
     let arguments = [
-        Count(rows),
-        Count(channels),
         address(&x)?,
         address(&norm.weight.variable)?,
         address(&norm.bias.variable)?,
@@ -144,37 +133,28 @@ pub(in crate::ops) fn layer_norm(
         address(&inverse)?,
         address(&y)?,
     ];
-    launch(&device, &name_of("layer_norm", dtype)?, rows, &arguments)?;
+    tiles.share("layer_norm", &arguments)?;
     Ok(tape.record(Work::new("layer norm"), Array::Device(y), move |gradient, sink| {
         let gradient = like(gradient, Some(&x))?;
-        let cut = Cut::new(rows, channels);
-        let partial = filled(&device, DType::F32, (cut.lanes, 2 * channels))?;
-        let arguments = [
-            Count(rows),
-            Count(channels),
-            Count(cut.lanes),
-            address(&gradient)?,
-            address(&x)?,
-            address(&mean)?,
-            address(&inverse)?,
-            address(&partial)?,
-        ];
-        launch(&device, &name_of("layer_sums", dtype)?, cut.lanes * channels, &arguments)?;
-        let sums = folded(&partial, cut, 2 * channels)?;
+        let back = filled(x.device(), x.dtype(), x.shape())?;
+        let tiles = Tiles::new(&x, channels, &[Some(&gradient), Some(&back)])?;
+        let partial = tiles.partial(2)?;
+        let statistics = [address(&mean)?, address(&inverse)?];
+        let arguments =
+            [address(&gradient)?, address(&x)?, statistics[0], statistics[1], address(&partial)?];
+        tiles.sum("layer_sums", &arguments)?;
+        let sums = folded(&partial, 2 * channels)?;
         sink.give_parameter(&norm.bias, sums.narrow(0, 0, channels)?)?;
         sink.give_parameter(&norm.weight, sums.narrow(0, channels, channels)?)?;
-        let back = filled(&device, dtype, x.shape())?;
         let arguments = [
-            Count(rows),
-            Count(channels),
             address(&gradient)?,
             address(&x)?,
             address(&norm.weight.variable)?,
-            address(&mean)?,
-            address(&inverse)?,
+            statistics[0],
+            statistics[1],
             address(&back)?,
         ];
-        launch(&device, &name_of("layer_back", dtype)?, rows, &arguments)?;
+        tiles.share("layer_back", &arguments)?;
         sink.give(node, Array::Device(back))
     }))
 }
@@ -193,33 +173,34 @@ pub(in crate::ops) fn scaled_sum(
 ) -> Result<Value> {
     let (straight, branch, scale) = (straight.contiguous()?, branch.contiguous()?, scale.clone());
     let channels = scale.variable.elem_count();
-    let (all, device, dtype) = (branch.elem_count(), branch.device().clone(), branch.dtype());
-    ensure!(straight.dtype() == dtype, "{:?} and {dtype:?} are added", straight.dtype());
-    let image = all / keep.len();
+    ensure!(
+        straight.dtype() == branch.dtype(),
+        "{:?} and {:?} are added",
+        straight.dtype(),
+        branch.dtype()
+    );
+    let pixels = branch.elem_count() / channels / keep.len();
     let images = keep.len();
-    let keep = Tensor::from_vec(keep, images, &Device::Cpu)?.to_device(&device)?;
-    let y = filled(&device, dtype, branch.shape())?;
+    let keep = Tensor::from_vec(keep, images, &Device::Cpu)?.to_device(branch.device())?;
+    let y = filled(branch.device(), branch.dtype(), branch.shape())?;
     let arguments = [
-        Count(all),
-        Count(channels),
-        Count(image),
+        Count(pixels),
         address(&straight)?,
         address(&branch)?,
         address(&scale.variable)?,
         address(&keep)?,
         address(&y)?,
     ];
-    launch(&device, &name_of("scaled_sum", dtype)?, all, &arguments)?;
+    let tiles = Tiles::new(&branch, channels, &[Some(&straight), Some(&y)])?;
+    tiles.map("scaled_sum", &arguments)?;
     let work = Work::new("layer scale and sum");
     Ok(tape.record(work, Array::Device(y), move |gradient, sink| {
         let gradient = like(gradient, Some(&branch))?;
-        let (cut, partial) = lanes(&branch, channels)?;
-        let back = filled(&device, dtype, branch.shape())?;
+        let back = filled(branch.device(), branch.dtype(), branch.shape())?;
+        let tiles = Tiles::new(&branch, channels, &[Some(&gradient), Some(&back)])?;
+        let partial = tiles.partial(1)?;
         let arguments = [
-            Count(all / channels),
-            Count(channels),
-            Count(cut.lanes),
-            Count(image),
+            Count(pixels),
             address(&gradient)?,
             address(&branch)?,
             address(&scale.variable)?,
@@ -227,21 +208,15 @@ pub(in crate::ops) fn scaled_sum(
             address(&partial)?,
             address(&back)?,
         ];
-        launch(&device, &name_of("scaled_back", dtype)?, cut.lanes * channels, &arguments)?;
-        sink.give_parameter(&scale, folded(&partial, cut, channels)?)?;
+        tiles.sum("scaled_back", &arguments)?;
+        sink.give_parameter(&scale, folded(&partial, channels)?)?;
         sink.give(nodes.1, Array::Device(back))?;
         sink.give(nodes.0, Array::Device(gradient))
     }))
 }
 
-/// Returns how the rows of [..., C] are cut, and room for the sums of the lanes.
-fn lanes(x: &Tensor, channels: usize) -> Result<(Cut, Tensor)> {
-    let cut = Cut::new(x.elem_count() / channels, channels);
-    Ok((cut, filled(x.device(), DType::F32, (cut.lanes, channels))?))
-}
-
 /// Returns a gradient as kernels read it: contiguous, and of the type and size of what it is by where that is told.
-pub(super) fn like(gradient: Array, x: Option<&Tensor>) -> Result<Tensor> {
+pub(in crate::ops) fn like(gradient: Array, x: Option<&Tensor>) -> Result<Tensor> {
     let gradient = Value::new(gradient, None).tensor().contiguous()?;
     if let Some(x) = x {
         ensure!(

@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-use super::launch::{Argument, Argument::Count, Argument::Float, address, filled, folded, launch};
-use super::{BLOCK, Cut};
+use super::BLOCK;
+use super::launch::{Argument, Argument::Count, Argument::Float, address, filled, launch};
+use super::tiles::folded;
 use crate::ops::update::{AdamFactors, DescentFactors};
 
 /// Numbers of a piece, as the kernels have it.
@@ -150,8 +151,8 @@ pub(crate) fn shorten(gradients: &[&Tensor], limit: f64) -> Result<()> {
     let Some(table) = Table::new(&changed)? else { return Ok(()) };
     let partial = filled(&table.device, DType::F32, (table.pieces, SHARERS))?;
     table.launch("squares", &[address(&partial)?])?;
-    let sums = folded(&partial, Cut::of_lanes(table.pieces), SHARERS)?;
-    let sum = folded(&sums, Cut::of_lanes(SHARERS), 1)?;
+    let sums = folded(&partial, SHARERS)?;
+    let sum = folded(&sums, 1)?;
     table.launch("shorten", &[address(&sum)?, Float(limit as f32)])
 }
 

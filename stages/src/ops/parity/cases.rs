@@ -84,6 +84,7 @@ fn convolutions() -> Vec<Check> {
         // by Winograd's tiles, of which some reach over the edge
         ([2, 5, 4, 17], 18, [3, 3], plain(1, 1)),
         ([1, 5, 6, 16], 17, [3, 3], plain(1, 0)),
+        ([2, 6, 7, 8], 16, [1, 1], plain(1, 0)),
         ([1, 3, 4, 17], 16, [3, 3], plain(1, 2)),
         // channel by channel
         ([2, 6, 5, 7], 7, [3, 3], grouped(1, 1, 7)),
@@ -156,8 +157,54 @@ fn norms() -> Vec<Check> {
     {
         all.push(norm([2, 4, 3, 5], residual, rectifier));
     }
+    all.push(around([2, 4, 3, 5]));
+    all.push(bent([2, 4, 3, 5]));
     all.extend([5, 37].map(|channels| layer([2, 3, 2, channels])));
     all
+}
+
+/// Returns norms and what works likewise on more numbers: more than a block of threads has, one at a time and by
+/// eights, in several parts and side by side.
+pub(super) fn wide() -> Vec<Check> {
+    let mut all: Vec<Check> = Vec::new();
+    let shapes = [[3, 20, 21, 16], [3, 20, 21, 5], [1, 3, 2, 300], [1, 3, 2, 2056]];
+    for shape in shapes {
+        // a result that was rounded to its upper limit does not tell on which side it was
+        for (residual, rectifier) in
+            [(false, Rectifier::Relu6), (true, Rectifier::Relu), (true, Rectifier::None)]
+        {
+            all.push(norm(shape, residual, rectifier));
+        }
+        all.extend([around(shape), bent(shape), slopes(shape), layer(shape)]);
+        all.push(convolution((shape, 8, [1, 1], Moves::new(1, 0))));
+        all.push(branch(shape, 0.4));
+    }
+    all.extend([1, 16, 80, 640].map(|channels| layer([2, 13, 11, channels])));
+    all.push(curve([1, 3, 5, 7]));
+    all
+}
+
+/// Returns a batch norm around which its input goes straight.
+fn around(shape: [usize; 4]) -> Check {
+    let (_, tensors, _) = norm(shape, false, Rectifier::Relu);
+    let run: Operator = Box::new(move |tape, x| {
+        let zero = x.tensor(1).zeros_like()?;
+        let norm = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
+        ops::batch_norm(tape, x.value(0), &norm, Some(x.value(0)), Rectifier::Relu)
+    });
+    (format!("batch norm {shape:?} with its input as residual"), tensors, run)
+}
+
+/// Returns a batch norm whose result is bent below 0.
+fn bent(shape: [usize; 4]) -> Check {
+    let (_, mut tensors, _) = norm(shape, false, Rectifier::None);
+    tensors.push(("slope", draw("slope", &[shape[3]])));
+    let run: Operator = Box::new(move |tape, x| {
+        let zero = x.tensor(1).zeros_like()?;
+        let norm = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
+        ops::batch_norm_prelu(tape, x.value(0), &norm, &parameter("slope", x.tensor(3))?)
+    });
+    (format!("batch norm {shape:?} and PReLU"), tensors, run)
 }
 
 fn norm(shape: [usize; 4], residual: bool, rectifier: Rectifier) -> Check {
@@ -217,35 +264,19 @@ fn others() -> Vec<Check> {
             ops::dropout(tape, x.value(0), 0.3, random)
         }),
     ));
-    all.push(("gelu".to_owned(), wide(), Box::new(|tape, x| ops::gelu(tape, x.value(0)))));
+    all.push(curve([2, 7, 8, 5]));
     all.push(("flatten".to_owned(), wide(), Box::new(|tape, x| ops::flatten(tape, x.value(0)))));
-    all.push((
-        "prelu".to_owned(),
-        vec![("x", draw("x", &[2, 3, 4, 5])), ("slope", draw("slope", &[5]))],
-        Box::new(|tape, x| ops::prelu(tape, x.value(0), &parameter("slope", x.tensor(1))?)),
-    ));
-    for drop in [0.0, 0.4] {
-        let shape = [5, 2, 3, 4];
-        let tensors = vec![
-            ("straight", draw("straight", &shape)),
-            ("branch", draw("branch", &shape)),
-            ("scale", draw("scale", &[4])),
-        ];
-        all.push((
-            format!("scaled sum {drop}"),
-            tensors,
-            Box::new(move |tape, x| {
-                let (scale, random) =
-                    (parameter("scale", x.tensor(2))?, &mut Random::new(6, "depth", &[]));
-                ops::scaled_sum(tape, x.value(0), x.value(1), &scale, drop, random)
-            }),
-        ));
-    }
-    for shape in [vec![4, 9], vec![2, 3, 2, 9], vec![5, 34]] {
+    all.push(slopes([2, 3, 4, 5]));
+    all.extend([0.0, 0.4].map(|drop| branch([5, 2, 3, 4], drop)));
+    for shape in [vec![4, 9], vec![2, 3, 2, 9], vec![5, 34], vec![9, 24]] {
         let inputs = shape[shape.len() - 1];
         all.push((
             format!("linear {shape:?}"),
-            vec![("x", draw("x", &shape)), ("w", draw("w", &[6, inputs])), ("b", draw("b", &[6]))],
+            vec![
+                ("x", draw("x", &shape)),
+                ("w", draw("w", &[inputs / 3, inputs])),
+                ("b", draw("b", &[inputs / 3])),
+            ],
             Box::new(|tape, x| {
                 let (weight, bias) = (parameter("w", x.tensor(1))?, parameter("b", x.tensor(2))?);
                 ops::linear(tape, x.value(0), &weight, Some(&bias))
@@ -253,4 +284,30 @@ fn others() -> Vec<Check> {
         ));
     }
     all
+}
+
+fn curve(shape: [usize; 4]) -> Check {
+    let run: Operator = Box::new(|tape, x| ops::gelu(tape, x.value(0)));
+    (format!("gelu {shape:?}"), vec![("x", draw("x", &shape))], run)
+}
+
+fn slopes(shape: [usize; 4]) -> Check {
+    let tensors = vec![("x", draw("x", &shape)), ("slope", draw("slope", &[shape[3]]))];
+    let run: Operator =
+        Box::new(|tape, x| ops::prelu(tape, x.value(0), &parameter("slope", x.tensor(1))?));
+    (format!("prelu {shape:?}"), tensors, run)
+}
+
+/// Returns the end of a residual branch.
+fn branch(shape: [usize; 4], drop: f64) -> Check {
+    let tensors = vec![
+        ("straight", draw("straight", &shape)),
+        ("branch", draw("branch", &shape)),
+        ("scale", draw("scale", &[shape[3]])),
+    ];
+    let run: Operator = Box::new(move |tape, x| {
+        let (scale, random) = (parameter("scale", x.tensor(2))?, &mut Random::new(6, "depth", &[]));
+        ops::scaled_sum(tape, x.value(0), x.value(1), &scale, drop, random)
+    });
+    (format!("scaled sum {shape:?} {drop}"), tensors, run)
 }

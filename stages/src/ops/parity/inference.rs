@@ -12,12 +12,14 @@ pub(super) fn cases() -> Vec<Other> {
     let dense = ([2, 7, 6, 5], [9, 5, 3, 3], Moves::new(2, 1));
     let pointwise = ([2, 5, 4, 6], [6, 6, 1, 1], Moves::new(1, 0));
     let by_channel = ([2, 6, 7, 5], [5, 1, 3, 3], Moves::new(1, 1).grouped(5));
+    let by_eights = ([2, 6, 7, 16], [16, 1, 3, 3], Moves::new(1, 1).grouped(16));
     [
         one(dense, false, Rectifier::Relu),
         one(dense, true, Rectifier::Relu),
         one(pointwise, true, Rectifier::None),
         one(by_channel, false, Rectifier::Relu6),
         one(by_channel, true, Rectifier::Relu),
+        one(by_eights, true, Rectifier::Relu),
     ]
     .into()
 }

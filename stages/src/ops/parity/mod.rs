@@ -6,7 +6,7 @@ mod inference;
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-use self::cases::{Check, Inputs, Operator, draw, drawn, operators, parameter};
+use self::cases::{Check, Inputs, Operator, draw, drawn, operators, parameter, wide};
 use super::profile::Work;
 use super::tape::{Gradients, Tape};
 use super::value::{Array, Value};
@@ -57,7 +57,7 @@ impl Parity {
         Self {
             device,
             dtype,
-            checks: [operators(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
+            checks: [operators(), wide(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
             others: inference::cases(),
         }
     }

@@ -1,0 +1,213 @@
+// Batch norm with what may follow it: a residual and limits, or a slope below 0.
+
+// What follows from the sums of a batch for each channel: its mean, 1 / deviation, and that times the weight. The
+// running statistics move towards it; `unbiased` is rows / (rows - 1).
+TOGETHER moments(count rows, count channels, count parts, const float *partial, const float *first,
+                 const float *weight, float epsilon, float momentum, float unbiased, float *running_mean,
+                 float *running_variance, float *mean, float *inverse, float *scale) {
+  SHARED double shared[2 * MEMBERS_OF_BLOCK];
+  MEMBERS {
+    count channel = BLOCK * COLUMNS + MEMBER % COLUMNS;
+    double sum = 0, squares = 0;
+    if (channel < channels)
+      for (count part = MEMBER / COLUMNS; part < parts; part += LINES) {
+        sum += partial[part * 2 * channels + channel];
+        squares += partial[(part * 2 + 1) * channels + channel];
+      }
+    shared[MEMBER] = sum;
+    shared[MEMBERS_OF_BLOCK + MEMBER] = squares;
+  }
+  MEET MEMBERS {
+    count channel = BLOCK * COLUMNS + MEMBER;
+    if (MEMBER < COLUMNS && channel < channels) {
+      double sum = 0, squares = 0;
+      for (count line = 0; line < LINES; line++) {
+        sum += shared[line * COLUMNS + MEMBER];
+        squares += shared[MEMBERS_OF_BLOCK + line * COLUMNS + MEMBER];
+      }
+      // the sums are of what exceeds the first value
+      double centre = sum / (double)rows, spread = squares / (double)rows - centre * centre;
+      // what is not a number stays
+      float level = (float)(first[channel] + centre), variance = spread < 0 ? 0.f : (float)spread;
+      float factor = 1.f / sqrtf(variance + epsilon);
+      mean[channel] = level;
+      inverse[channel] = factor;
+      scale[channel] = weight[channel] * factor;
+      running_mean[channel] = running_mean[channel] * (1.f - momentum) + level * momentum;
+      running_variance[channel] = running_variance[channel] * (1.f - momentum) + variance * unbiased * momentum;
+    }
+  }
+}
+
+// How a gradient is kept from what lies beyond the limits.
+#define BY_RESULT 1 // where the result, which was kept, is at one
+#define BY_X 2      // where what follows from x is beyond one
+
+#define NORM(TAG, TYPE, WIDE)                                                                                   \
+  /* Sums and sums of squares over the rows of a part: partial [parts, 2, channels]. Near the first value of a  \
+     channel lie its others: sums of differences from it lose little. */                                        \
+  TOGETHER statistics_##TAG(count rows, count channels, count parts, const TYPE *x, float *first,               \
+                            float *partial) {                                                                   \
+    SHARED float shared[2 * MEMBERS_OF_BLOCK * WIDE];                                                           \
+    TILES(WIDE);                                                                                                \
+    MEMBERS {                                                                                                   \
+      PLACE;                                                                                                    \
+      float centre[WIDE], sum[WIDE], squares[WIDE], values[ROWS][WIDE];                                         \
+      count step = parts * lanes;                                                                               \
+      EACH_NUMBER sum[i] = squares[i] = 0;                                                                      \
+      if (busy) {                                                                                               \
+        take_##TAG(x, channel, centre);                                                                         \
+        for (count row = part * lanes + lane; row < rows; row += ROWS * step) {                                 \
+          UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                    \
+            EACH_NUMBER values[turn][i] = centre[i];                                                            \
+            if (row + turn * step < rows) take_##TAG(x, (row + turn * step) * channels + channel, values[turn]); \
+          }                                                                                                     \
+          UNROLL for (count turn = 0; turn < ROWS; turn++)                                                      \
+            EACH_NUMBER {                                                                                       \
+              float apart = values[turn][i] - centre[i];                                                        \
+              sum[i] += apart;                                                                                  \
+              squares[i] += apart * apart;                                                                      \
+            }                                                                                                   \
+        }                                                                                                       \
+        if (part == 0 && lane == 0) EACH_NUMBER first[channel + i] = centre[i];                                 \
+      }                                                                                                         \
+      EACH_NUMBER {                                                                                             \
+        shared[MEMBER * wide + i] = sum[i];                                                                     \
+        shared[(MEMBERS_OF_BLOCK + MEMBER) * wide + i] = squares[i];                                            \
+      }                                                                                                         \
+    }                                                                                                           \
+    LANES_TO(partial, 2)                                                                                        \
+  }                                                                                                             \
+                                                                                                                \
+  /* y = limits((x - mean) * scale + bias + residual), or that bent below 0 by a slope. */                      \
+  KERNEL normalize_##TAG(count rows, count channels, const TYPE *x, const float *mean, const float *scale,      \
+                         const float *bias, int added, const TYPE *residual, int bent, const float *slope,      \
+                         float lowest, float highest, TYPE *y) {                                                \
+    TILES(WIDE);                                                                                                \
+    PLACE;                                                                                                      \
+    if (!busy) return;                                                                                          \
+    float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], values[ROWS][WIDE], others[ROWS][WIDE];          \
+    floats_##WIDE(mean, channel, centre);                                                                       \
+    floats_##WIDE(scale, channel, factor);                                                                      \
+    floats_##WIDE(bias, channel, level);                                                                        \
+    EACH_NUMBER bend[i] = 1;                                                                                    \
+    if (bent) floats_##WIDE(slope, channel, bend);                                                              \
+    UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                          \
+      EACH_NUMBER others[turn][i] = 0;                                                                          \
+      if (ROW(turn) < rows) {                                                                                   \
+        take_##TAG(x, ROW(turn) * channels + channel, values[turn]);                                            \
+        if (added) take_##TAG(residual, ROW(turn) * channels + channel, others[turn]);                          \
+      }                                                                                                         \
+    }                                                                                                           \
+    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
+      if (ROW(turn) < rows) {                                                                                   \
+        EACH_NUMBER {                                                                                           \
+          float value = (values[turn][i] - centre[i]) * factor[i] + level[i] + others[turn][i];                 \
+          /* what is not a number is neither, and stays */                                                      \
+          value = value < lowest ? lowest : value;                                                              \
+          value = value > highest ? highest : value;                                                            \
+          values[turn][i] = value > 0 ? value : value * bend[i];                                                \
+        }                                                                                                       \
+        put_##TAG(y, ROW(turn) * channels + channel, values[turn]);                                             \
+      }                                                                                                         \
+  }                                                                                                             \
+                                                                                                                \
+  /* Sums over the rows of a part of the gradient by what the norm gave, of that times the normalized x, and,   \
+     where there is a slope, of the gradient by it: partial [parts, 2 or 3, channels]. The gradient itself,     \
+     within the limits, is what a residual gets where `passed`. */                                              \
+  TOGETHER back_sums_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,        \
+                           const float *mean, const float *inverse, const float *scale, const float *bias,      \
+                           int limits, const TYPE *y, float lowest, float highest, int bent,                    \
+                           const float *slope, int passed, TYPE *masked, float *partial) {                      \
+    SHARED float shared[3 * MEMBERS_OF_BLOCK * WIDE];                                                           \
+    TILES(WIDE);                                                                                                \
+    MEMBERS {                                                                                                   \
+      PLACE;                                                                                                    \
+      float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], sums[3][WIDE];                                 \
+      count step = parts * lanes;                                                                               \
+      EACH_NUMBER sums[0][i] = sums[1][i] = sums[2][i] = 0, factor[i] = 0, bend[i] = 1;                         \
+      if (busy) {                                                                                               \
+        floats_##WIDE(mean, channel, centre);                                                                   \
+        floats_##WIDE(scale, channel, factor);                                                                  \
+        floats_##WIDE(bias, channel, level);                                                                    \
+        if (bent) floats_##WIDE(slope, channel, bend);                                                          \
+        for (count row = part * lanes + lane; row < rows; row += 2 * step) {                                    \
+          float given[2][WIDE], values[2][WIDE], results[2][WIDE];                                              \
+          UNROLL for (count turn = 0; turn < 2; turn++) {                                                       \
+            count at = (row + turn * step) * channels + channel;                                                \
+            EACH_NUMBER given[turn][i] = 0, values[turn][i] = centre[i], results[turn][i] = 0;                  \
+            if (row + turn * step < rows) {                                                                     \
+              take_##TAG(gradient, at, given[turn]);                                                            \
+              take_##TAG(x, at, values[turn]);                                                                  \
+              if (limits == BY_RESULT) take_##TAG(y, at, results[turn]);                                        \
+            }                                                                                                   \
+          }                                                                                                     \
+          UNROLL for (count turn = 0; turn < 2; turn++) {                                                       \
+            EACH_NUMBER {                                                                                       \
+              float apart = values[turn][i] - centre[i], normal = apart * factor[i] + level[i];                 \
+              float result = limits == BY_RESULT ? results[turn][i] : normal;                                   \
+              float value = !limits || (result > lowest && result < highest) ? given[turn][i] : 0.f;            \
+              given[turn][i] = value;                                                                           \
+              sums[2][i] += normal > 0 ? 0.f : value * normal;                                                  \
+              value = normal > 0 ? value : value * bend[i];                                                     \
+              sums[0][i] += value;                                                                              \
+              sums[1][i] += value * apart;                                                                      \
+            }                                                                                                   \
+            if (passed && row + turn * step < rows)                                                             \
+              put_##TAG(masked, (row + turn * step) * channels + channel, given[turn]);                         \
+          }                                                                                                     \
+        }                                                                                                       \
+        floats_##WIDE(inverse, channel, factor);                                                                \
+      }                                                                                                         \
+      EACH_NUMBER {                                                                                             \
+        shared[MEMBER * wide + i] = sums[0][i];                                                                 \
+        shared[(MEMBERS_OF_BLOCK + MEMBER) * wide + i] = sums[1][i] * factor[i];                                \
+        shared[(2 * MEMBERS_OF_BLOCK + MEMBER) * wide + i] = sums[2][i];                                        \
+      }                                                                                                         \
+    }                                                                                                           \
+    LANES_TO(partial, (bent ? 3 : 2))                                                                           \
+  }                                                                                                             \
+                                                                                                                \
+  /* The gradient by x, and what else there is of it (`added`). */                                              \
+  KERNEL back_##TAG(count rows, count channels, const TYPE *gradient, const TYPE *x, const float *mean,         \
+                    const float *inverse, const float *scale, const float *bias, int limits, float lowest,      \
+                    float highest, int bent, const float *slope, const float *sums, int added,                  \
+                    const TYPE *other, TYPE *back) {                                                            \
+    TILES(WIDE);                                                                                                \
+    PLACE;                                                                                                      \
+    if (!busy) return;                                                                                          \
+    float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], even[WIDE], tilt[WIDE];                          \
+    floats_##WIDE(mean, channel, centre);                                                                       \
+    floats_##WIDE(scale, channel, factor);                                                                      \
+    floats_##WIDE(bias, channel, level);                                                                        \
+    floats_##WIDE(inverse, channel, tilt);                                                                      \
+    EACH_NUMBER bend[i] = 1;                                                                                    \
+    if (bent) floats_##WIDE(slope, channel, bend);                                                              \
+    EACH_NUMBER {                                                                                               \
+      even[i] = sums[channel + i] / (float)rows;                                                                \
+      tilt[i] *= sums[channels + channel + i] / (float)rows;                                                    \
+    }                                                                                                           \
+    for (count half = 0; half < ROWS; half += 2) {                                                              \
+      float given[2][WIDE], values[2][WIDE], others[2][WIDE];                                                   \
+      UNROLL for (count turn = 0; turn < 2; turn++) {                                                           \
+        count at = ROW(half + turn) * channels + channel;                                                       \
+        EACH_NUMBER others[turn][i] = 0;                                                                        \
+        if (ROW(half + turn) < rows) {                                                                          \
+          take_##TAG(gradient, at, given[turn]);                                                                \
+          take_##TAG(x, at, values[turn]);                                                                      \
+          if (added) take_##TAG(other, at, others[turn]);                                                       \
+        }                                                                                                       \
+      }                                                                                                         \
+      UNROLL for (count turn = 0; turn < 2; turn++)                                                             \
+        if (ROW(half + turn) < rows) {                                                                          \
+          EACH_NUMBER {                                                                                         \
+            float apart = values[turn][i] - centre[i], normal = apart * factor[i] + level[i];                   \
+            float value = !limits || (normal > lowest && normal < highest) ? given[turn][i] : 0.f;              \
+            value = normal > 0 ? value : value * bend[i];                                                       \
+            values[turn][i] = (value - even[i] - apart * tilt[i]) * factor[i] + others[turn][i];                \
+          }                                                                                                     \
+          put_##TAG(back, ROW(half + turn) * channels + channel, values[turn]);                                 \
+        }                                                                                                       \
+    }                                                                                                           \
+  }
+EVERY_WAY(NORM)

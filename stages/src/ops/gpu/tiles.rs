@@ -1,0 +1,190 @@
+//! How blocks lie over [rows, channels], as the kernels have it (tiles.cuh), and how sums over rows are cut.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+use super::BLOCK;
+use super::launch::{Argument, Argument::Count, address, filled, launch, name_of};
+
+/// Numbers that a kernel reads at once where they lie at a multiple of so many times their size.
+const AT_ONCE: usize = 8;
+/// Rows of a thread where none needs to know of another's, as the kernels have it.
+const ROWS: usize = 4;
+/// The least rows that a thread adds up.
+const LEAST: usize = 8;
+/// Blocks that keep a large GPU busy with sums. It decides their bytes, so it is the same on every GPU.
+const BUSY: usize = 1024;
+/// Columns that a block adds up which folds lines, as the kernels have it.
+const COLUMNS: usize = 8;
+
+/// An array of [rows, channels] as blocks lie over it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Tiles<'a> {
+    device: &'a Device,
+    dtype: DType,
+    pub(in crate::ops) rows: usize,
+    pub(in crate::ops) channels: usize,
+    /// Whether numbers are read by eights.
+    wide: bool,
+}
+
+impl<'a> Tiles<'a> {
+    /// Lays blocks over an array, and over others of its type and lengths that are read or written beside it.
+    ///
+    /// # Errors
+    ///
+    /// When one is not where kernels compute, or not contiguous.
+    pub(in crate::ops) fn new(
+        x: &'a Tensor,
+        channels: usize,
+        others: &[Option<&Tensor>],
+    ) -> Result<Self> {
+        let wide = channels.is_multiple_of(AT_ONCE) && are_aligned(Some(x), others)?;
+        Ok(Self {
+            device: x.device(),
+            dtype: x.dtype(),
+            rows: x.elem_count() / channels.max(1),
+            channels,
+            wide,
+        })
+    }
+
+    /// Returns the blocks side by side, and the rows of each.
+    fn lie(&self) -> (usize, usize) {
+        let vectors = self.channels / if self.wide { AT_ONCE } else { 1 };
+        let across = vectors.clamp(1, BLOCK);
+        (vectors.div_ceil(across), BLOCK / across)
+    }
+
+    /// Returns how many parts sums over the rows are cut into.
+    pub(in crate::ops) fn parts(&self) -> usize {
+        let (tiles, lanes) = self.lie();
+        self.rows.div_ceil(lanes * LEAST).clamp(1, (BUSY / tiles).max(1))
+    }
+
+    /// Launches a kernel whose threads have [`ROWS`] rows each; `rest` follows rows and channels.
+    ///
+    /// # Errors
+    ///
+    /// When the driver refuses it.
+    pub(in crate::ops) fn map(&self, kernel: &str, rest: &[Argument]) -> Result<()> {
+        let (tiles, lanes) = self.lie();
+        let blocks = tiles * self.rows.div_ceil(lanes * ROWS);
+        let arguments = [&[Count(self.rows), Count(self.channels)], rest].concat();
+        launch(self.device, &self.name(kernel)?, blocks * BLOCK, &arguments)
+    }
+
+    /// Launches a kernel that adds up the rows of each part; `rest` follows rows, channels and parts.
+    ///
+    /// # Errors
+    ///
+    /// When the driver refuses it.
+    pub(in crate::ops) fn sum(&self, kernel: &str, rest: &[Argument]) -> Result<()> {
+        let ((tiles, _), parts) = (self.lie(), self.parts());
+        let sizes = [Count(self.rows), Count(self.channels), Count(parts)];
+        launch(self.device, &self.name(kernel)?, tiles * parts * BLOCK, &[&sizes, rest].concat())
+    }
+
+    /// Launches a kernel some of whose threads share a row; `rest` follows rows, channels and sharers.
+    ///
+    /// # Errors
+    ///
+    /// When the driver refuses it.
+    pub(in crate::ops) fn share(&self, kernel: &str, rest: &[Argument]) -> Result<()> {
+        let vectors = self.channels / if self.wide { AT_ONCE } else { 1 };
+        // two vectors each, or more: what is joined afterwards costs as well
+        let sharers = vectors.div_ceil(2).next_power_of_two().min(32);
+        let blocks = self.rows.div_ceil(BLOCK / sharers);
+        let sizes = [Count(self.rows), Count(self.channels), Count(sharers)];
+        launch(self.device, &self.name(kernel)?, blocks * BLOCK, &[&sizes, rest].concat())
+    }
+
+    /// Returns room for so many sums of each channel in each part.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory.
+    pub(in crate::ops) fn partial(&self, sets: usize) -> Result<Tensor> {
+        filled(self.device, DType::F32, (self.parts(), sets * self.channels))
+    }
+
+    fn name(&self, kernel: &str) -> Result<String> {
+        Ok(name_of(kernel, self.dtype)? + if self.wide { "_by8" } else { "" })
+    }
+}
+
+/// Returns whether all of these begin where eight numbers can be read at once.
+fn are_aligned(first: Option<&Tensor>, others: &[Option<&Tensor>]) -> Result<bool> {
+    for tensor in [first].iter().chain(others).copied().flatten() {
+        if let Argument::Address(place, _) = address(tensor)?
+            && !place.is_multiple_of(16)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Launches a kernel with a thread for each number, or each eight; `rest` follows the count of all.
+///
+/// # Errors
+///
+/// When the driver refuses it.
+pub(in crate::ops) fn each(kernel: &str, arrays: &[&Tensor]) -> Result<()> {
+    let [first, others @ ..] = arrays else { return Ok(()) };
+    let all = first.elem_count();
+    let others: Vec<Option<&Tensor>> = others.iter().copied().map(Some).collect();
+    let wide = all.is_multiple_of(AT_ONCE) && are_aligned(Some(first), &others)?;
+    let mut arguments = vec![Count(all)];
+    for array in arrays {
+        arguments.push(address(array)?);
+    }
+    let name = name_of(kernel, first.dtype())? + if wide { "_by8" } else { "" };
+    launch(first.device(), &name, if wide { all / AT_ONCE } else { all }, &arguments)
+}
+
+/// Adds up lines of sums [lines, width] in a fixed order, to [width].
+///
+/// # Errors
+///
+/// When the driver refuses it.
+pub(in crate::ops) fn folded(partial: &Tensor, width: usize) -> Result<Tensor> {
+    let sums = filled(partial.device(), DType::F32, width)?;
+    let lines = partial.elem_count() / width.max(1);
+    let arguments = [Count(lines), Count(width), address(partial)?, address(&sums)?];
+    launch(partial.device(), "fold", of_columns(width), &arguments)?;
+    Ok(sums)
+}
+
+/// Returns the threads of a kernel whose blocks fold some columns each.
+pub(in crate::ops) fn of_columns(width: usize) -> usize {
+    width.div_ceil(COLUMNS) * BLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::{BUSY, Tiles};
+
+    #[test]
+    fn blocks_have_every_row_and_channel() {
+        let x = Tensor::zeros(1, DType::BF16, &Device::Cpu).unwrap();
+        for (rows, channels, wide) in [
+            (1, 1, false),
+            (2, 512, true),
+            (12_544, 256, true),
+            (3_211_264, 64, true),
+            (50_176, 80, true),
+            (4096, 4096, true),
+            (9, 7001, false),
+        ] {
+            let tiles = Tiles { device: x.device(), dtype: x.dtype(), rows, channels, wide };
+            let ((across, lanes), parts) = (tiles.lie(), tiles.parts());
+            let vectors = channels / if wide { 8 } else { 1 };
+            assert!(across * 256 >= vectors && lanes * vectors.min(256) <= 256, "{tiles:?}");
+            assert!(parts >= 1 && (parts == 1 || parts * across <= BUSY), "{tiles:?}");
+            assert!(parts <= rows.div_ceil(lanes), "{tiles:?}");
+        }
+    }
+}
