@@ -144,6 +144,8 @@ NORM(bf16)
 #include "depthwise.cuh"
 #include "layer_norm.cuh"
 #include "losses.cuh"
+#include "patches.cuh"
 #include "pictures.cuh"
 #include "pools.cuh"
 #include "update.cuh"
+#include "weights.cuh"

@@ -11,10 +11,12 @@ mod emulation;
 mod launch;
 mod losses;
 mod operators;
+mod patches;
 mod pictures;
 mod pools;
 mod update;
 mod uploads;
+mod weights;
 
 pub(super) use self::depthwise::{Direction, forward as depthwise, gradient as depthwise_gradient};
 #[cfg(feature = "cuda")]
@@ -27,12 +29,14 @@ pub(crate) use self::emulation::{emulating, free_bytes, takes};
 pub(super) use self::launch::{Argument, address, filled, folded, launch, name_of};
 pub(super) use self::losses::cross_entropy;
 pub(super) use self::operators::{column_sums, finish, gelu, layer_norm, prelu, scaled_sum};
+pub(super) use self::patches::{patch_length, patches};
 pub(crate) use self::pictures::{Pictures, planes_at};
 pub(super) use self::pools::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
 #[cfg(test)]
 pub(crate) use self::update::layout;
 pub(crate) use self::update::{Changed, adapt_all, descend_all, shorten};
 pub(crate) use self::uploads::{Staged, Uploads};
+pub(super) use self::weights::{turned, unturned};
 
 use anyhow::{Result, ensure};
 
