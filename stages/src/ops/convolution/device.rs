@@ -9,6 +9,8 @@ use super::geometry::Geometry;
 #[cfg(feature = "cuda")]
 use super::library;
 #[cfg(any(feature = "cuda", test))]
+use super::patches;
+#[cfg(any(feature = "cuda", test))]
 use crate::ops::gpu;
 use crate::ops::rectifier::{Rectifier, rectified};
 #[cfg(feature = "cuda")]
@@ -78,6 +80,12 @@ pub(super) fn forward(
 }
 
 fn plain(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Result<Tensor> {
+    #[cfg(any(feature = "cuda", test))]
+    if gpu::takes(x)
+        && let Some(y) = patches::forward(geometry, x, weight.numbers)?
+    {
+        return Ok(y);
+    }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda()
         && let Some(y) = library::forward(geometry, x, weight)?
@@ -113,6 +121,12 @@ pub(super) fn weight_gradient(
     #[cfg(any(feature = "cuda", test))]
     if geometry.is_depthwise() && gpu::takes(gradient) {
         return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Weight(x));
+    }
+    #[cfg(any(feature = "cuda", test))]
+    if gpu::takes(gradient)
+        && let Some(sums) = patches::weight_gradient(geometry, x, gradient)?
+    {
+        return Ok(sums);
     }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()

@@ -8,6 +8,8 @@ mod geometry;
 mod host;
 #[cfg(any(feature = "cuda", test))]
 mod library;
+#[cfg(any(feature = "cuda", test))]
+mod patches;
 #[cfg(test)]
 mod plain_sums;
 mod winograd;

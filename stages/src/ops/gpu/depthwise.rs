@@ -62,7 +62,7 @@ pub(super) fn sizes(geometry: &Geometry) -> Vec<Argument> {
 }
 
 /// Returns those and the window, for the kernels that take any.
-fn sizes_and_window(geometry: &Geometry) -> Vec<Argument> {
+pub(super) fn sizes_and_window(geometry: &Geometry) -> Vec<Argument> {
     let Geometry { kernel, stride, dilation, .. } = *geometry;
     let window = [kernel, stride, dilation].concat().into_iter().map(Count);
     sizes(geometry).into_iter().chain(window).collect()

@@ -37,6 +37,8 @@ typedef unsigned count;
 #include "depthwise.cuh"
 #include "layer_norm.cuh"
 #include "losses.cuh"
+#include "patches.cuh"
 #include "pictures.cuh"
 #include "pools.cuh"
 #include "update.cuh"
+#include "weights.cuh"

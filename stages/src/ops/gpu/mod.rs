@@ -11,11 +11,13 @@ mod emulation;
 mod launch;
 mod losses;
 mod operators;
+mod patches;
 mod pictures;
 mod pools;
 mod tiles;
 mod update;
 mod uploads;
+mod weights;
 
 pub(super) use self::depthwise::{Direction, forward as depthwise, gradient as depthwise_gradient};
 #[cfg(feature = "cuda")]
@@ -28,6 +30,7 @@ pub(crate) use self::emulation::{emulating, free_bytes, takes};
 pub(super) use self::launch::{Argument, address, filled, launch};
 pub(super) use self::losses::cross_entropy;
 pub(super) use self::operators::{column_sums, finish, gelu, layer_norm, like, prelu, scaled_sum};
+pub(super) use self::patches::{patch_length, patches};
 pub(crate) use self::pictures::{Pictures, planes_at};
 pub(super) use self::pools::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
 pub(super) use self::tiles::{Tiles, folded, of_columns};
@@ -35,6 +38,7 @@ pub(super) use self::tiles::{Tiles, folded, of_columns};
 pub(crate) use self::update::layout;
 pub(crate) use self::update::{Changed, adapt_all, descend_all, shorten};
 pub(crate) use self::uploads::{Staged, Uploads};
+pub(super) use self::weights::{turned, unturned};
 
 use anyhow::{Result, ensure};
 

@@ -2,6 +2,7 @@
 
 pub(in crate::ops) mod cases;
 mod inference;
+mod patches;
 
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -58,7 +59,7 @@ impl Parity {
             device,
             dtype,
             checks: [operators(), wide(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
-            others: inference::cases(),
+            others: [inference::cases(), patches::cases()].into_iter().flatten().collect(),
         }
     }
 

@@ -18,49 +18,12 @@ use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, DeviceId};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
 use half::bf16;
 
+use super::described::Described;
 use super::{Direction, Offer, Request, choose};
-use crate::ops::convolution::device::Weight;
 use crate::ops::convolution::geometry::Geometry;
 
-/// Convolves images by a weight; nothing where cuDNN has no algorithm to be taken.
-pub(in super::super) fn forward(
-    geometry: &Geometry,
-    x: &Tensor,
-    weight: Weight<'_>,
-) -> Result<Option<Tensor>> {
-    run(geometry, Direction::Forward, x, &turned(weight, x.dtype())?)
-}
-
-/// Returns the gradient by the images; nothing where cuDNN has no algorithm to be taken.
-pub(in super::super) fn input_gradient(
-    geometry: &Geometry,
-    gradient: &Tensor,
-    weight: Weight<'_>,
-) -> Result<Option<Tensor>> {
-    run(geometry, Direction::ByInput, &turned(weight, gradient.dtype())?, gradient)
-}
-
-/// Returns the gradient by the weight, in its shape; nothing where cuDNN has no algorithm to be taken.
-pub(in super::super) fn weight_gradient(
-    geometry: &Geometry,
-    x: &Tensor,
-    gradient: &Tensor,
-) -> Result<Option<Tensor>> {
-    let sums = run(geometry, Direction::ByWeight, x, gradient)?;
-    sums.map(|sums| Ok(sums.permute((0, 3, 1, 2))?.contiguous()?)).transpose()
-}
-
-/// Lays a weight [out, in, rows, columns] out as cuDNN wants it beside NHWC: [out, rows, columns, in].
-fn turned(weight: Weight<'_>, dtype: DType) -> Result<Tensor> {
-    let made = || Ok(weight.numbers.to_dtype(dtype)?.permute((0, 2, 3, 1))?.contiguous()?);
-    match weight.rounded {
-        // what the optimizer keeps current
-        Some(rounded) if dtype == DType::BF16 => rounded.of(made),
-        _ => made(),
-    }
-}
-
-fn run(
+/// Computes one direction from two arrays in cuDNN's layouts; nothing where it has no algorithm to be taken.
+pub(super) fn run(
     geometry: &Geometry,
     direction: Direction,
     first: &Tensor,
@@ -245,77 +208,6 @@ impl Drop for Library {
         // SAFETY: nobody else has the handle. Where it fails nothing is left to be done.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
-}
-
-/// Descriptions in cuDNN's own memory, given back when dropped.
-struct Described {
-    images: Array,
-    weight: Filter,
-    output: Array,
-    convolution: Convolution,
-}
-
-struct Array(sys::cudnnTensorDescriptor_t);
-struct Filter(sys::cudnnFilterDescriptor_t);
-struct Convolution(sys::cudnnConvolutionDescriptor_t);
-
-impl Described {
-    fn new(request: &Request, dtype: DType) -> Result<Self> {
-        const LAYOUT: sys::cudnnTensorFormat_t = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
-        let kind = match dtype {
-            DType::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-            DType::BF16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-            other => anyhow::bail!("a convolution on a GPU is of f32 or bf16, not {other:?}"),
-        };
-        let described = Self {
-            images: Array(result::create_tensor_descriptor()?),
-            weight: Filter(result::create_filter_descriptor()?),
-            output: Array(result::create_tensor_descriptor()?),
-            convolution: Convolution(result::create_convolution_descriptor()?),
-        };
-        let Self { images, weight, output, convolution } = &described;
-        let Request { padding, stride, dilation, groups, .. } = *request;
-        let math = match dtype {
-            DType::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
-            _ => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
-        };
-        // SAFETY: all four were just made.
-        unsafe {
-            result::set_tensor4d_descriptor(images.0, LAYOUT, kind, request.images)?;
-            result::set_filter4d_descriptor(weight.0, kind, LAYOUT, request.weight)?;
-            result::set_tensor4d_descriptor(output.0, LAYOUT, kind, request.output)?;
-            result::set_convolution2d_descriptor(
-                convolution.0,
-                padding[0],
-                padding[1],
-                stride[0],
-                stride[1],
-                dilation[0],
-                dilation[1],
-                sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
-                sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-            )?;
-            result::set_convolution_group_count(convolution.0, groups)?;
-            result::set_convolution_math_type(convolution.0, math)?;
-        }
-        Ok(described)
-    }
-}
-
-macro_rules! given_back {
-    ($($kind:ident by $destroy:ident),+) => {$(
-        impl Drop for $kind {
-            fn drop(&mut self) {
-                // SAFETY: it was made once and nobody else has it.
-                let _ = unsafe { result::$destroy(self.0) };
-            }
-        }
-    )+};
-}
-given_back! {
-    Array by destroy_tensor_descriptor,
-    Filter by destroy_filter_descriptor,
-    Convolution by destroy_convolution_descriptor
 }
 
 /// One convolution, or one of its gradients, as an operation of candle's.

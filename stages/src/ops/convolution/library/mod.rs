@@ -1,16 +1,22 @@
 //! Convolution through cuDNN: what it is asked for, and which of its algorithms is taken.
 //!
-//! What needs no GPU is here and tested everywhere; `calls` is compiled with the feature `cuda` alone.
+//! What needs no GPU is here and tested everywhere; the rest is compiled with the feature `cuda` alone.
 
 #[cfg(feature = "cuda")]
 mod calls;
+#[cfg(feature = "cuda")]
+mod described;
+#[cfg(feature = "cuda")]
+mod layouts;
 
 use anyhow::{Context as _, Result};
 
 use super::geometry::Geometry;
 
 #[cfg(feature = "cuda")]
-pub(super) use self::calls::{forward, input_gradient, weight_gradient};
+pub(super) use self::layouts::{
+    forward, forward_by_rows, input_gradient, weight_gradient, weight_gradient_rows,
+};
 
 /// The most bytes of scratch that an algorithm may ask for. All convolutions share one block of as many
 /// as the hungriest of them takes.
