@@ -1,7 +1,9 @@
-//! Convolution on any device: on a GPU channel by channel by kernels of our own and else by cuDNN, elsewhere
-//! composed of tensor operations.
+//! Convolution on any device: on a GPU channel by channel by kernels of our own, pixel by pixel as a matrix product,
+//! else by cuDNN; elsewhere composed of tensor operations.
 
 use anyhow::Result;
+#[cfg(any(feature = "cuda", test))]
+use candle_core::DType;
 use candle_core::Tensor;
 
 use super::composed;
@@ -9,11 +11,11 @@ use super::geometry::Geometry;
 #[cfg(feature = "cuda")]
 use super::library;
 #[cfg(any(feature = "cuda", test))]
-use super::patches;
+use super::{patches, pointwise};
 #[cfg(any(feature = "cuda", test))]
 use crate::ops::gpu;
 use crate::ops::rectifier::{Rectifier, rectified};
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", test))]
 use crate::ops::rounded::Rounded;
 use crate::weights::Parameter;
 
@@ -23,8 +25,8 @@ pub(super) struct Weight<'a> {
     /// Its numbers, f32.
     pub(super) numbers: &'a Tensor,
     /// Where its copy in bf16 is kept, if it is a parameter's.
-    #[cfg(feature = "cuda")]
-    pub(super) rounded: Option<&'a Rounded>,
+    #[cfg(any(feature = "cuda", test))]
+    rounded: Option<&'a Rounded>,
 }
 
 impl<'a> Weight<'a> {
@@ -32,8 +34,20 @@ impl<'a> Weight<'a> {
     pub(super) fn once(numbers: &'a Tensor) -> Self {
         Self {
             numbers,
-            #[cfg(feature = "cuda")]
+            #[cfg(any(feature = "cuda", test))]
             rounded: None,
+        }
+    }
+
+    /// Lays it out on a GPU as products read it beside NHWC, in a type: [out, rows * columns * in].
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn turned(&self, geometry: &Geometry, dtype: DType) -> Result<Tensor> {
+        let length = geometry.taps() * geometry.inputs / geometry.groups;
+        let made = || gpu::turned(geometry, self.numbers, dtype, length);
+        match self.rounded {
+            // what the optimizer keeps current
+            Some(rounded) if dtype == DType::BF16 => rounded.of(made),
+            _ => made(),
         }
     }
 }
@@ -42,7 +56,7 @@ impl<'a> From<&'a Parameter> for Weight<'a> {
     fn from(parameter: &'a Parameter) -> Self {
         Self {
             numbers: &parameter.variable,
-            #[cfg(feature = "cuda")]
+            #[cfg(any(feature = "cuda", test))]
             rounded: Some(&parameter.rounded),
         }
     }
@@ -81,10 +95,13 @@ pub(super) fn forward(
 
 fn plain(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Result<Tensor> {
     #[cfg(any(feature = "cuda", test))]
-    if gpu::takes(x)
-        && let Some(y) = patches::forward(geometry, x, weight.numbers)?
-    {
-        return Ok(y);
+    if gpu::takes(x) {
+        if pointwise::is_product(geometry) {
+            return pointwise::forward(geometry, x, weight);
+        }
+        if let Some(y) = patches::forward(geometry, x, weight.numbers)? {
+            return Ok(y);
+        }
     }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda()
@@ -103,6 +120,10 @@ pub(super) fn input_gradient(
     #[cfg(any(feature = "cuda", test))]
     if geometry.is_depthwise() && gpu::takes(gradient) {
         return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Images(weight.numbers));
+    }
+    #[cfg(any(feature = "cuda", test))]
+    if pointwise::is_product(geometry) && gpu::takes(gradient) {
+        return pointwise::input_gradient(geometry, gradient, weight);
     }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()
@@ -123,10 +144,8 @@ pub(super) fn weight_gradient(
         return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Weight(x));
     }
     #[cfg(any(feature = "cuda", test))]
-    if gpu::takes(gradient)
-        && let Some(sums) = patches::weight_gradient(geometry, x, gradient)?
-    {
-        return Ok(sums);
+    if pointwise::is_product(geometry) && gpu::takes(gradient) {
+        return pointwise::weight_gradient(geometry, x, gradient);
     }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()

@@ -12,6 +12,8 @@ mod library;
 mod patches;
 #[cfg(test)]
 mod plain_sums;
+#[cfg(any(feature = "cuda", test))]
+mod pointwise;
 mod winograd;
 
 use anyhow::{Context as _, Result, ensure};

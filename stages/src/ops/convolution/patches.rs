@@ -1,16 +1,13 @@
 //! Convolution of images with few channels on a GPU: the product of their patches, unfolded, and the weight.
 //!
 //! cuDNN's kernels for such images multiply number by number, and take several times as long as writing the patches
-//! and multiplying them does. Nothing of them is kept: on the way back they are unfolded again.
+//! and multiplying them does. Its gradients by the weight have no such need.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 
-#[cfg(not(feature = "cuda"))]
-use super::composed;
 use super::geometry::{Geometry, Moves};
-#[cfg(feature = "cuda")]
-use super::library;
+use super::pointwise;
 use crate::ops::gpu;
 
 /// From so many channels on cuDNN has fast kernels.
@@ -23,28 +20,7 @@ pub(super) fn forward(geometry: &Geometry, x: &Tensor, weight: &Tensor) -> Resul
     let Some(product) = product(geometry, x.dtype())? else { return Ok(None) };
     let patches = gpu::patches(geometry, x)?;
     let weight = gpu::turned(geometry, weight, x.dtype(), product.inputs)?;
-    #[cfg(feature = "cuda")]
-    return library::forward_by_rows(&product, &patches, &weight);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let weight = weight.reshape((product.outputs, product.inputs, 1, 1))?;
-        composed::forward(&product, &patches, &weight).map(Some)
-    }
-}
-
-/// Returns the gradient by the weight; nothing where patches are no way to it.
-pub(super) fn weight_gradient(
-    geometry: &Geometry,
-    x: &Tensor,
-    gradient: &Tensor,
-) -> Result<Option<Tensor>> {
-    let Some(product) = product(geometry, x.dtype())? else { return Ok(None) };
-    let patches = gpu::patches(geometry, x)?;
-    #[cfg(feature = "cuda")]
-    let rows = library::weight_gradient_rows(&product, &patches, gradient)?;
-    #[cfg(not(feature = "cuda"))]
-    let rows = Some(composed::weight_gradient(&product, &patches, gradient)?);
-    rows.map(|rows| gpu::unturned(geometry, &rows)).transpose()
+    pointwise::forward_by(&product, &patches, &weight).map(Some)
 }
 
 /// Returns the convolution of the patches, pixel by pixel, that gives the result, if it is to be computed so: where there

@@ -14,9 +14,7 @@ use anyhow::{Context as _, Result};
 use super::geometry::Geometry;
 
 #[cfg(feature = "cuda")]
-pub(super) use self::layouts::{
-    forward, forward_by_rows, input_gradient, weight_gradient, weight_gradient_rows,
-};
+pub(super) use self::layouts::{forward, input_gradient, weight_gradient};
 
 /// The most bytes of scratch that an algorithm may ask for. All convolutions share one block of as many
 /// as the hungriest of them takes.
