@@ -77,6 +77,7 @@ impl Works {
                 ensure!(loss.is_finite(), "the loss is {loss}");
                 Ok(json!({ "wall": since(start) }))
             }
+            Some("memory") => Ok(json!(self.place.most_bytes()?)),
             Some("profile") => {
                 let training = self.training(words[1], number(2)?, number(3)?)?;
                 let start = clock();

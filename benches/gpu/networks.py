@@ -1,6 +1,12 @@
-"""PyTorch's side: the same networks in bf16 by autocast, channels_last and compiled; and the machine."""
+"""PyTorch's side: the same networks in bf16 by autocast, channels_last and compiled; and the machine.
 
+`python3 networks.py NETWORK BATCH SIDE WARM_UP ROUNDS` measures one in a process of its own and prints JSON.
+"""
+
+import json
+import os
 import subprocess
+import sys
 import time
 
 try:
@@ -75,8 +81,6 @@ def measure(name, batch, side, warm_up, rounds):
 
 
 def steps(make, batch, side, warm_up, rounds):
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
     torch.backends.cudnn.benchmark = True
     net = make().cuda().to(memory_format=torch.channels_last).train()
     images = torch.randn(batch, 3, side, side, device="cuda").contiguous(memory_format=torch.channels_last)
@@ -102,11 +106,29 @@ def steps(make, batch, side, warm_up, rounds):
         step()
         torch.cuda.synchronize()
         walls.append(time.perf_counter() - start)
-    memory = torch.cuda.max_memory_allocated()
-    del net, descent
-    torch._dynamo.reset()
-    torch.cuda.empty_cache()
-    return {"seconds": sorted(walls)[len(walls) // 2], "memory": memory}
+    return {
+        "seconds": sorted(walls)[len(walls) // 2],
+        "allocated": torch.cuda.max_memory_allocated(),
+        "process": memory_of(os.getpid()),
+    }
+
+
+def start(*arguments):
+    """Starts a measurement in a process of its own."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def result(process, seconds):
+    """Returns what it found, or why there is nothing."""
+    try:
+        said, _ = process.communicate(timeout=seconds)
+        return json.loads(said.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return {"failure": f"no answer within {seconds} s"}
+    except (IndexError, ValueError):
+        return {"failure": f"it ended with status {process.returncode}"}
 
 
 def roofline():
@@ -158,3 +180,7 @@ def machine():
         cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None
         parts.append(f"PyTorch {torch.__version__}, its cuDNN {cudnn}")
     return "; ".join(parts)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[2:]))))

@@ -24,6 +24,10 @@ def milliseconds(seconds):
     return f"{1000 * seconds:.2f} ms"
 
 
+def gibibytes(count):
+    return f"{count / 2**30:.1f} GiB" if count else "unknown"
+
+
 def verdicts(precision, found):
     right = sum("answer" in answer and answer["answer"]["holds"] for _, answer in found)
     yield f"### Operators, {precision}: {right} of {len(found)} right\n"
@@ -56,8 +60,8 @@ def trainings(precision, found):
 def benchmark(results, batch, side):
     yield f"## Speed: training step, bf16, {batch} images of {side}x{side}\n"
     yield (
-        "PyTorch: autocast, channels_last, `torch.compile`, fused SGD. Medians, each alone on the GPU. Memory of "
-        "PyTorch is the most that was allocated at once; of pipe all that its process holds, driver included.\n"
+        "PyTorch: autocast, channels_last, `torch.compile`, fused SGD. Medians, each alone on the GPU. Memory is the "
+        "most that was allocated at once, and then all that the process holds, with the driver's and what is kept.\n"
     )
     rows = []
     for name, (ours, theirs) in results.items():
@@ -66,7 +70,7 @@ def benchmark(results, batch, side):
             if "failure" in one:
                 cells += [one["failure"], ""]
             else:
-                memory = f"{one['memory'] / 2**30:.1f} GiB" if one["memory"] else "unknown"
+                memory = ", ".join(gibibytes(one[what]) for what in ("allocated", "process"))
                 cells += [f"{milliseconds(one['seconds'])}, {batch / one['seconds']:.0f}/s", memory]
         if "failure" not in ours and "failure" not in theirs:
             ratio = f"**{theirs['seconds'] / ours['seconds']:.2f}x**"

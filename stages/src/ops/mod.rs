@@ -54,6 +54,8 @@ pub(crate) use gelu::gelu;
 pub(crate) use gpu::emulating;
 #[cfg(test)]
 pub(crate) use gpu::layout;
+#[cfg(feature = "cuda")]
+pub(crate) use gpu::most_bytes;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) use gpu::{
     Changed, Pictures, Staged, Uploads, adapt_all, descend_all, free_bytes, planes_at, shorten,

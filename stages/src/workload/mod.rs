@@ -74,6 +74,21 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Returns the most bytes of a GPU's memory that this process has computed with at once; nothing of the CPU's.
+    ///
+    /// # Errors
+    ///
+    /// When the driver does not say.
+    #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, clippy::unnecessary_wraps))]
+    pub fn most_bytes(&self) -> anyhow::Result<Option<u64>> {
+        #[cfg(feature = "cuda")]
+        return crate::ops::most_bytes(&self.device);
+        #[cfg(not(feature = "cuda"))]
+        Ok(None)
+    }
+}
+
 /// A network with a batch to learn from.
 pub struct Training {
     network: Network,

@@ -4,7 +4,10 @@
 use anyhow::{Context as _, Result, bail};
 use candle_core::backend::BackendStorage as _;
 use candle_core::cuda_backend::CudaStorage;
-use candle_core::cuda_backend::cudarc::driver::{DevicePtr as _, LaunchConfig, PushKernelArg as _};
+use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute;
+use candle_core::cuda_backend::cudarc::driver::{
+    DevicePtr as _, LaunchConfig, PushKernelArg as _, result,
+};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Shape, Storage, Tensor};
 use half::bf16;
@@ -32,6 +35,26 @@ pub(crate) fn free_bytes(device: &Device) -> Result<Option<u64>> {
     let stream = device.as_cuda_device()?.cuda_stream();
     let (free, _) = stream.context().mem_get_info().context("the GPU's memory is not known")?;
     Ok(Some(free as u64))
+}
+
+/// Returns the most bytes of a GPU's memory that tensors and scratch have taken at once; nothing of any other device.
+///
+/// # Errors
+///
+/// When the driver does not say.
+pub(crate) fn most_bytes(device: &Device) -> Result<Option<u64>> {
+    if !device.is_cuda() {
+        return Ok(None);
+    }
+    let device = device.as_cuda_device()?.cuda_stream().context().cu_device();
+    let mut bytes = 0_u64;
+    // SAFETY: the pool is the device's own, and the attribute is a number of 64 bits.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(device)?;
+        let most = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        result::mem_pool::get_attribute(pool, most, (&raw mut bytes).cast())?;
+    }
+    Ok(Some(bytes))
 }
 
 /// Starts a kernel with one thread for each of so many numbers.

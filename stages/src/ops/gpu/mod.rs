@@ -21,7 +21,7 @@ mod weights;
 
 pub(super) use self::depthwise::{Direction, forward as depthwise, gradient as depthwise_gradient};
 #[cfg(feature = "cuda")]
-pub(crate) use self::driver::{free_bytes, takes};
+pub(crate) use self::driver::{free_bytes, most_bytes, takes};
 #[cfg(all(test, not(feature = "cuda")))]
 pub(super) use self::emulation::{apart, emulated};
 #[cfg(not(feature = "cuda"))]
