@@ -8,6 +8,8 @@ use half::bf16;
 
 use super::floats::Block;
 use super::number::Number;
+#[cfg(any(feature = "cuda", test))]
+use super::rectifier::Rectifier;
 
 /// An array that an operator reads: an activation, a constant or a parameter. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,6 +103,11 @@ impl Array {
         match (self, other) {
             (Self::Host(mine), Self::Host(other)) => Ok(Self::Host(mine.plus(other))),
             (Self::Half(mine), Self::Half(other)) => Ok(Self::Half(mine.plus(other))),
+            #[cfg(any(feature = "cuda", test))]
+            (Self::Device(mine), Self::Device(other)) if super::gpu::takes(&mine) => {
+                let sum = super::gpu::finish(&mine, None, Some(other), Rectifier::None)?;
+                Ok(Self::Device(sum))
+            }
             (Self::Device(mine), Self::Device(other)) => Ok(Self::Device((mine + other)?)),
             _ => bail!("two gradients of one value are of different kinds"),
         }

@@ -112,18 +112,26 @@ fn plain(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Result<Tensor> 
     composed::forward(geometry, x, weight.numbers)
 }
 
+/// Returns whether [`input_gradient`] adds what else there is of the gradient.
+#[cfg(any(feature = "cuda", test))]
+pub(super) fn adds(geometry: &Geometry, gradient: &Tensor) -> bool {
+    pointwise::is_product(geometry) && gpu::takes(gradient)
+}
+
+/// Returns the gradient by the images, to which, if it [`adds`], `other` is added.
 pub(super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
     weight: Weight<'_>,
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(unused_variables))] other: Option<&Tensor>,
 ) -> Result<Tensor> {
     #[cfg(any(feature = "cuda", test))]
     if geometry.is_depthwise() && gpu::takes(gradient) {
         return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Images(weight.numbers));
     }
     #[cfg(any(feature = "cuda", test))]
-    if pointwise::is_product(geometry) && gpu::takes(gradient) {
-        return pointwise::input_gradient(geometry, gradient, weight);
+    if adds(geometry, gradient) {
+        return pointwise::input_gradient(geometry, gradient, weight, other);
     }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()

@@ -65,7 +65,21 @@ pub(crate) fn convolution(
                 let sums = device::weight_gradient(&geometry, input, gradient)?;
                 sink.give_parameter(&weight, sums)?;
                 if x.node.is_some() {
-                    let back = device::input_gradient(&geometry, gradient, (&weight).into())?;
+                    #[cfg(any(feature = "cuda", test))]
+                    let other = if device::adds(&geometry, gradient) {
+                        sink.gathered(x.node)
+                    } else {
+                        None
+                    };
+                    #[cfg(not(any(feature = "cuda", test)))]
+                    let other: Option<Array> = None;
+                    let other = other.map(|other| Value::new(other, None).tensor().contiguous());
+                    let back = device::input_gradient(
+                        &geometry,
+                        gradient,
+                        (&weight).into(),
+                        other.transpose()?.as_ref(),
+                    )?;
                     sink.give(x.node, Array::Device(back))?;
                 }
             }

@@ -10,9 +10,9 @@ use super::device::Weight;
 use super::geometry::Geometry;
 use crate::ops::gpu;
 
-/// Returns whether a convolution is a product of rows.
+/// Returns whether a convolution is a product of rows, those of every pixel or of some.
 pub(super) fn is_product(geometry: &Geometry) -> bool {
-    geometry.is_pointwise() && geometry.groups == 1
+    geometry.kernel == [1; 2] && geometry.padding == [0; 2] && geometry.groups == 1
 }
 
 /// Convolves.
@@ -22,19 +22,23 @@ pub(super) fn forward(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Re
 
 /// As [`forward`], by a weight [out, in] in the type of the images.
 pub(super) fn forward_by(geometry: &Geometry, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let y = rows(x, geometry.inputs)?.matmul(&weight.t()?)?;
+    let y = seen(geometry, x)?.matmul(&weight.t()?)?;
     Ok(y.reshape(&geometry.output())?)
 }
 
-/// Returns the gradient by the images.
+/// Returns the gradient by the images, to which `other` is added.
 pub(super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
     weight: Weight<'_>,
+    other: Option<&Tensor>,
 ) -> Result<Tensor> {
     let weight = weight.turned(geometry, gradient.dtype())?;
     let back = rows(gradient, geometry.outputs)?.matmul(&weight)?;
-    Ok(back.reshape(&geometry.input())?)
+    if geometry.is_pointwise() && other.is_none() {
+        return Ok(back.reshape(&geometry.input())?);
+    }
+    gpu::spread(geometry, &back, other)
 }
 
 /// Returns the gradient by the weight, in its shape and f32.
@@ -44,8 +48,16 @@ pub(super) fn weight_gradient(
     gradient: &Tensor,
 ) -> Result<Tensor> {
     let gradient = rows(gradient, geometry.outputs)?;
-    let sums = gradient.t()?.matmul(&rows(x, geometry.inputs)?)?;
+    let sums = gradient.t()?.matmul(&seen(geometry, x)?)?;
     gpu::unturned(geometry, &sums)
+}
+
+/// Returns the pixels that are convolved, [pixels, channels].
+fn seen(geometry: &Geometry, x: &Tensor) -> Result<Tensor> {
+    if geometry.is_pointwise() {
+        return rows(x, geometry.inputs);
+    }
+    rows(&gpu::gathered(geometry, x)?, geometry.inputs)
 }
 
 /// Returns an array as [pixels, channels].

@@ -25,17 +25,16 @@ INLINE float share_below(float x, float *falling) {
     TILES(WIDE);                                                                                                \
     MEMBERS {                                                                                                   \
       PLACE;                                                                                                    \
-      float sum[WIDE], values[ROWS][WIDE];                                                                      \
-      count step = parts * lanes;                                                                               \
+      float sum[WIDE], values[WIDE];                                                                            \
       EACH_NUMBER sum[i] = 0;                                                                                   \
       if (busy)                                                                                                 \
-        for (count row = part * lanes + lane; row < rows; row += ROWS * step) {                                 \
-          UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                    \
-            EACH_NUMBER values[turn][i] = 0;                                                                    \
-            if (row + turn * step < rows) take_##TAG(x, (row + turn * step) * channels + channel, values[turn]); \
+        EACH_ROWS(ROWS) {                                                                                       \
+          raw_##TAG raw[ROWS];                                                                                  \
+          EACH_TURN(ROWS) raw[turn] = fetch_##TAG(x, FETCHED);                                                  \
+          EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
+            open_##TAG(raw[turn], values);                                                                      \
+            EACH_NUMBER sum[i] += values[i];                                                                    \
           }                                                                                                     \
-          UNROLL for (count turn = 0; turn < ROWS; turn++)                                                      \
-            EACH_NUMBER sum[i] += values[turn][i];                                                              \
         }                                                                                                       \
       EACH_NUMBER shared[MEMBER * wide + i] = sum[i];                                                           \
     }                                                                                                           \
@@ -43,44 +42,48 @@ INLINE float share_below(float x, float *falling) {
   }                                                                                                             \
                                                                                                                 \
   /* y = limits(x + bias + residual), each where there is one. */                                               \
-  KERNEL finish_##TAG(count rows, count channels, const TYPE *x, int biased, const float *bias, int added,      \
-                      const TYPE *residual, float lowest, float highest, TYPE *y) {                             \
+  KERNEL finish_##TAG(count rows, count channels, count parts, const TYPE *x, int biased, const float *bias,    \
+                      int added, const TYPE *residual, float lowest, float highest, TYPE *y) {                  \
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
-    float level[WIDE], values[ROWS][WIDE], others[ROWS][WIDE];                                                  \
-    EACH_NUMBER level[i] = 0;                                                                                   \
+    float level[WIDE], values[WIDE], others[WIDE];                                                              \
+    EACH_NUMBER level[i] = others[i] = 0;                                                                       \
     if (biased) floats_##WIDE(bias, channel, level);                                                            \
-    UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                          \
-      EACH_NUMBER others[turn][i] = 0;                                                                          \
-      if (ROW(turn) < rows) {                                                                                   \
-        take_##TAG(x, ROW(turn) * channels + channel, values[turn]);                                            \
-        if (added) take_##TAG(residual, ROW(turn) * channels + channel, others[turn]);                          \
+    EACH_ROWS(ROWS) {                                                                                           \
+      raw_##TAG raw[ROWS], other[ROWS];                                                                         \
+      EACH_TURN(ROWS) {                                                                                         \
+        raw[turn] = fetch_##TAG(x, FETCHED);                                                                    \
+        if (added) other[turn] = fetch_##TAG(residual, FETCHED);                                                \
+      }                                                                                                         \
+      EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
+        open_##TAG(raw[turn], values);                                                                          \
+        if (added) open_##TAG(other[turn], others);                                                             \
+        EACH_NUMBER {                                                                                           \
+          float value = values[i] + level[i] + others[i];                                                       \
+          value = value < lowest ? lowest : value;                                                              \
+          values[i] = value > highest ? highest : value;                                                        \
+        }                                                                                                       \
+        put_##TAG(y, ROW * channels + channel, values);                                                         \
       }                                                                                                         \
     }                                                                                                           \
-    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
-      if (ROW(turn) < rows) {                                                                                   \
-        EACH_NUMBER {                                                                                           \
-          float value = values[turn][i] + level[i] + others[turn][i];                                           \
-          value = value < lowest ? lowest : value;                                                              \
-          values[turn][i] = value > highest ? highest : value;                                                  \
-        }                                                                                                       \
-        put_##TAG(y, ROW(turn) * channels + channel, values[turn]);                                             \
-      }                                                                                                         \
   }                                                                                                             \
                                                                                                                 \
-  KERNEL prelu_##TAG(count rows, count channels, const TYPE *x, const float *slope, TYPE *y) {                  \
+  KERNEL prelu_##TAG(count rows, count channels, count parts, const TYPE *x, const float *slope, TYPE *y) {     \
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
     float bend[WIDE], values[WIDE];                                                                             \
     floats_##WIDE(slope, channel, bend);                                                                        \
-    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
-      if (ROW(turn) < rows) {                                                                                   \
-        take_##TAG(x, ROW(turn) * channels + channel, values);                                                  \
+    EACH_ROWS(ROWS) {                                                                                           \
+      raw_##TAG raw[ROWS];                                                                                      \
+      EACH_TURN(ROWS) raw[turn] = fetch_##TAG(x, FETCHED);                                                      \
+      EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
+        open_##TAG(raw[turn], values);                                                                          \
         EACH_NUMBER values[i] = values[i] > 0 ? values[i] : values[i] * bend[i];                                \
-        put_##TAG(y, ROW(turn) * channels + channel, values);                                                   \
+        put_##TAG(y, ROW * channels + channel, values);                                                         \
       }                                                                                                         \
+    }                                                                                                           \
   }                                                                                                             \
                                                                                                                 \
   /* The gradient by x, and sums of that by the slope over the rows of a part: partial [parts, channels]. */    \
@@ -94,14 +97,21 @@ INLINE float share_below(float x, float *falling) {
       EACH_NUMBER sum[i] = 0;                                                                                   \
       if (busy) {                                                                                               \
         floats_##WIDE(slope, channel, bend);                                                                    \
-        for (count row = part * lanes + lane; row < rows; row += parts * lanes) {                               \
-          take_##TAG(gradient, row * channels + channel, given);                                                \
-          take_##TAG(x, row * channels + channel, values);                                                      \
-          EACH_NUMBER {                                                                                         \
-            sum[i] += values[i] > 0 ? 0.f : given[i] * values[i];                                               \
-            values[i] = values[i] > 0 ? given[i] : given[i] * bend[i];                                          \
+        EACH_ROWS(ROWS) {                                                                                       \
+          raw_##TAG raw[ROWS], back_of[ROWS];                                                                   \
+          EACH_TURN(ROWS) {                                                                                     \
+            back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
+            raw[turn] = fetch_##TAG(x, FETCHED);                                                                \
           }                                                                                                     \
-          put_##TAG(back, row * channels + channel, values);                                                    \
+          EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
+            open_##TAG(back_of[turn], given);                                                                   \
+            open_##TAG(raw[turn], values);                                                                      \
+            EACH_NUMBER {                                                                                       \
+              sum[i] += values[i] > 0 ? 0.f : given[i] * values[i];                                             \
+              values[i] = values[i] > 0 ? given[i] : given[i] * bend[i];                                        \
+            }                                                                                                   \
+            put_##TAG(back, ROW * channels + channel, values);                                                  \
+          }                                                                                                     \
         }                                                                                                       \
       }                                                                                                         \
       EACH_NUMBER shared[MEMBER * wide + i] = sum[i];                                                           \
@@ -134,21 +144,27 @@ INLINE float share_below(float x, float *falling) {
   }                                                                                                             \
                                                                                                                 \
   /* straight + keep * scale * branch; `pixels` rows belong to each of `keep`. */                               \
-  KERNEL scaled_sum_##TAG(count rows, count channels, count pixels, const TYPE *straight, const TYPE *branch,   \
-                          const float *scale, const float *keep, TYPE *y) {                                     \
+  KERNEL scaled_sum_##TAG(count rows, count channels, count parts, count pixels, const TYPE *straight,          \
+                          const TYPE *branch, const float *scale, const float *keep, TYPE *y) {                 \
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
     float factors[WIDE], values[WIDE], others[WIDE];                                                            \
     floats_##WIDE(scale, channel, factors);                                                                     \
-    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
-      if (ROW(turn) < rows) {                                                                                   \
-        float kept = keep[ROW(turn) / pixels];                                                                  \
-        take_##TAG(branch, ROW(turn) * channels + channel, values);                                             \
-        take_##TAG(straight, ROW(turn) * channels + channel, others);                                           \
-        EACH_NUMBER values[i] = others[i] + values[i] * (factors[i] * kept);                                    \
-        put_##TAG(y, ROW(turn) * channels + channel, values);                                                   \
+    EACH_ROWS(ROWS) {                                                                                           \
+      raw_##TAG raw[ROWS], other[ROWS];                                                                         \
+      EACH_TURN(ROWS) {                                                                                         \
+        raw[turn] = fetch_##TAG(branch, FETCHED);                                                               \
+        other[turn] = fetch_##TAG(straight, FETCHED);                                                           \
       }                                                                                                         \
+      EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
+        float kept = keep[ROW / pixels];                                                                        \
+        open_##TAG(raw[turn], values);                                                                          \
+        open_##TAG(other[turn], others);                                                                        \
+        EACH_NUMBER values[i] = others[i] + values[i] * (factors[i] * kept);                                    \
+        put_##TAG(y, ROW * channels + channel, values);                                                         \
+      }                                                                                                         \
+    }                                                                                                           \
   }                                                                                                             \
                                                                                                                 \
   /* The gradient by the branch, and sums of that by the scale over the rows of a part. */                      \
@@ -163,15 +179,22 @@ INLINE float share_below(float x, float *falling) {
       EACH_NUMBER sum[i] = 0;                                                                                   \
       if (busy) {                                                                                               \
         floats_##WIDE(scale, channel, factors);                                                                 \
-        for (count row = part * lanes + lane; row < rows; row += parts * lanes) {                               \
-          float kept = keep[row / pixels];                                                                      \
-          take_##TAG(gradient, row * channels + channel, given);                                                \
-          take_##TAG(branch, row * channels + channel, values);                                                 \
-          EACH_NUMBER {                                                                                         \
-            sum[i] += given[i] * kept * values[i];                                                              \
-            values[i] = given[i] * kept * factors[i];                                                           \
+        EACH_ROWS(ROWS) {                                                                                       \
+          raw_##TAG raw[ROWS], back_of[ROWS];                                                                   \
+          EACH_TURN(ROWS) {                                                                                     \
+            back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
+            raw[turn] = fetch_##TAG(branch, FETCHED);                                                           \
           }                                                                                                     \
-          put_##TAG(back, row * channels + channel, values);                                                    \
+          EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
+            float kept = keep[ROW / pixels];                                                                    \
+            open_##TAG(back_of[turn], given);                                                                   \
+            open_##TAG(raw[turn], values);                                                                      \
+            EACH_NUMBER {                                                                                       \
+              sum[i] += given[i] * kept * values[i];                                                            \
+              values[i] = given[i] * kept * factors[i];                                                         \
+            }                                                                                                   \
+            put_##TAG(back, ROW * channels + channel, values);                                                  \
+          }                                                                                                     \
         }                                                                                                       \
       }                                                                                                         \
       EACH_NUMBER shared[MEMBER * wide + i] = sum[i];                                                           \

@@ -52,22 +52,21 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
     TILES(WIDE);                                                                                                \
     MEMBERS {                                                                                                   \
       PLACE;                                                                                                    \
-      float centre[WIDE], sum[WIDE], squares[WIDE], values[ROWS][WIDE];                                         \
-      count step = parts * lanes;                                                                               \
+      float centre[WIDE], sum[WIDE], squares[WIDE], values[WIDE];                                               \
       EACH_NUMBER sum[i] = squares[i] = 0;                                                                      \
       if (busy) {                                                                                               \
         take_##TAG(x, channel, centre);                                                                         \
-        for (count row = part * lanes + lane; row < rows; row += ROWS * step) {                                 \
-          UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                    \
-            EACH_NUMBER values[turn][i] = centre[i];                                                            \
-            if (row + turn * step < rows) take_##TAG(x, (row + turn * step) * channels + channel, values[turn]); \
-          }                                                                                                     \
-          UNROLL for (count turn = 0; turn < ROWS; turn++)                                                      \
+        EACH_ROWS(ROWS) {                                                                                       \
+          raw_##TAG raw[ROWS];                                                                                  \
+          EACH_TURN(ROWS) raw[turn] = fetch_##TAG(x, FETCHED);                                                  \
+          EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
+            open_##TAG(raw[turn], values);                                                                      \
             EACH_NUMBER {                                                                                       \
-              float apart = values[turn][i] - centre[i];                                                        \
+              float apart = values[i] - centre[i];                                                              \
               sum[i] += apart;                                                                                  \
               squares[i] += apart * apart;                                                                      \
             }                                                                                                   \
+          }                                                                                                     \
         }                                                                                                       \
         if (part == 0 && lane == 0) EACH_NUMBER first[channel + i] = centre[i];                                 \
       }                                                                                                         \
@@ -80,36 +79,37 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
   }                                                                                                             \
                                                                                                                 \
   /* y = limits((x - mean) * scale + bias + residual), or that bent below 0 by a slope. */                      \
-  KERNEL normalize_##TAG(count rows, count channels, const TYPE *x, const float *mean, const float *scale,      \
-                         const float *bias, int added, const TYPE *residual, int bent, const float *slope,      \
-                         float lowest, float highest, TYPE *y) {                                                \
+  PACKED(3) normalize_##TAG(count rows, count channels, count parts, const TYPE *x, const float *mean,          \
+                         const float *scale, const float *bias, int added, const TYPE *residual, int bent,      \
+                         const float *slope, float lowest, float highest, TYPE *y) {                            \
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
-    float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], values[ROWS][WIDE], others[ROWS][WIDE];          \
+    float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], values[WIDE], others[WIDE];                      \
     floats_##WIDE(mean, channel, centre);                                                                       \
     floats_##WIDE(scale, channel, factor);                                                                      \
     floats_##WIDE(bias, channel, level);                                                                        \
-    EACH_NUMBER bend[i] = 1;                                                                                    \
+    EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
     if (bent) floats_##WIDE(slope, channel, bend);                                                              \
-    UNROLL for (count turn = 0; turn < ROWS; turn++) {                                                          \
-      EACH_NUMBER others[turn][i] = 0;                                                                          \
-      if (ROW(turn) < rows) {                                                                                   \
-        take_##TAG(x, ROW(turn) * channels + channel, values[turn]);                                            \
-        if (added) take_##TAG(residual, ROW(turn) * channels + channel, others[turn]);                          \
+    EACH_ROWS(ROWS) {                                                                                           \
+      raw_##TAG raw[ROWS], other[ROWS];                                                                         \
+      EACH_TURN(ROWS) {                                                                                         \
+        raw[turn] = fetch_##TAG(x, FETCHED);                                                                    \
+        if (added) other[turn] = fetch_##TAG(residual, FETCHED);                                                \
       }                                                                                                         \
-    }                                                                                                           \
-    UNROLL for (count turn = 0; turn < ROWS; turn++)                                                            \
-      if (ROW(turn) < rows) {                                                                                   \
+      EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
+        open_##TAG(raw[turn], values);                                                                          \
+        if (added) open_##TAG(other[turn], others);                                                             \
         EACH_NUMBER {                                                                                           \
-          float value = (values[turn][i] - centre[i]) * factor[i] + level[i] + others[turn][i];                 \
+          float value = (values[i] - centre[i]) * factor[i] + level[i] + others[i];                             \
           /* what is not a number is neither, and stays */                                                      \
           value = value < lowest ? lowest : value;                                                              \
           value = value > highest ? highest : value;                                                            \
-          values[turn][i] = value > 0 ? value : value * bend[i];                                                \
+          values[i] = value > 0 ? value : value * bend[i];                                                      \
         }                                                                                                       \
-        put_##TAG(y, ROW(turn) * channels + channel, values[turn]);                                             \
+        put_##TAG(y, ROW * channels + channel, values);                                                         \
       }                                                                                                         \
+    }                                                                                                           \
   }                                                                                                             \
                                                                                                                 \
   /* Sums over the rows of a part of the gradient by what the norm gave, of that times the normalized x, and,   \
@@ -124,37 +124,36 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
     MEMBERS {                                                                                                   \
       PLACE;                                                                                                    \
       float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], sums[3][WIDE];                                 \
-      count step = parts * lanes;                                                                               \
       EACH_NUMBER sums[0][i] = sums[1][i] = sums[2][i] = 0, factor[i] = 0, bend[i] = 1;                         \
       if (busy) {                                                                                               \
+        float given[WIDE], values[WIDE], results[WIDE];                                                         \
         floats_##WIDE(mean, channel, centre);                                                                   \
         floats_##WIDE(scale, channel, factor);                                                                  \
         floats_##WIDE(bias, channel, level);                                                                    \
+        EACH_NUMBER results[i] = 0;                                                                             \
         if (bent) floats_##WIDE(slope, channel, bend);                                                          \
-        for (count row = part * lanes + lane; row < rows; row += 2 * step) {                                    \
-          float given[2][WIDE], values[2][WIDE], results[2][WIDE];                                              \
-          UNROLL for (count turn = 0; turn < 2; turn++) {                                                       \
-            count at = (row + turn * step) * channels + channel;                                                \
-            EACH_NUMBER given[turn][i] = 0, values[turn][i] = centre[i], results[turn][i] = 0;                  \
-            if (row + turn * step < rows) {                                                                     \
-              take_##TAG(gradient, at, given[turn]);                                                            \
-              take_##TAG(x, at, values[turn]);                                                                  \
-              if (limits == BY_RESULT) take_##TAG(y, at, results[turn]);                                        \
-            }                                                                                                   \
+        EACH_ROWS(FEW) {                                                                                        \
+          raw_##TAG raw[FEW], back[FEW], result[FEW];                                                           \
+          EACH_TURN(FEW) {                                                                                      \
+            back[turn] = fetch_##TAG(gradient, FETCHED);                                                        \
+            raw[turn] = fetch_##TAG(x, FETCHED);                                                                \
+            if (limits == BY_RESULT) result[turn] = fetch_##TAG(y, FETCHED);                                    \
           }                                                                                                     \
-          UNROLL for (count turn = 0; turn < 2; turn++) {                                                       \
+          EACH_TURN(FEW) if (ROW < rows) {                                                                      \
+            open_##TAG(back[turn], given);                                                                      \
+            open_##TAG(raw[turn], values);                                                                      \
+            if (limits == BY_RESULT) open_##TAG(result[turn], results);                                         \
             EACH_NUMBER {                                                                                       \
-              float apart = values[turn][i] - centre[i], normal = apart * factor[i] + level[i];                 \
-              float result = limits == BY_RESULT ? results[turn][i] : normal;                                   \
-              float value = !limits || (result > lowest && result < highest) ? given[turn][i] : 0.f;            \
-              given[turn][i] = value;                                                                           \
+              float apart = values[i] - centre[i], normal = apart * factor[i] + level[i];                       \
+              float by = limits == BY_RESULT ? results[i] : normal;                                             \
+              float value = !limits || (by > lowest && by < highest) ? given[i] : 0.f;                          \
+              given[i] = value;                                                                                 \
               sums[2][i] += normal > 0 ? 0.f : value * normal;                                                  \
               value = normal > 0 ? value : value * bend[i];                                                     \
               sums[0][i] += value;                                                                              \
               sums[1][i] += value * apart;                                                                      \
             }                                                                                                   \
-            if (passed && row + turn * step < rows)                                                             \
-              put_##TAG(masked, (row + turn * step) * channels + channel, given[turn]);                         \
+            if (passed) put_##TAG(masked, ROW * channels + channel, given);                                     \
           }                                                                                                     \
         }                                                                                                       \
         floats_##WIDE(inverse, channel, factor);                                                                \
@@ -169,45 +168,44 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
   }                                                                                                             \
                                                                                                                 \
   /* The gradient by x, and what else there is of it (`added`). */                                              \
-  KERNEL back_##TAG(count rows, count channels, const TYPE *gradient, const TYPE *x, const float *mean,         \
-                    const float *inverse, const float *scale, const float *bias, int limits, float lowest,      \
-                    float highest, int bent, const float *slope, const float *sums, int added,                  \
+  PACKED(3) back_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,            \
+                    const float *mean, const float *inverse, const float *scale, const float *bias, int limits, \
+                    float lowest, float highest, int bent, const float *slope, const float *sums, int added,    \
                     const TYPE *other, TYPE *back) {                                                            \
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
     float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], even[WIDE], tilt[WIDE];                          \
+    float given[WIDE], values[WIDE], others[WIDE];                                                              \
     floats_##WIDE(mean, channel, centre);                                                                       \
     floats_##WIDE(scale, channel, factor);                                                                      \
     floats_##WIDE(bias, channel, level);                                                                        \
     floats_##WIDE(inverse, channel, tilt);                                                                      \
-    EACH_NUMBER bend[i] = 1;                                                                                    \
+    EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
     if (bent) floats_##WIDE(slope, channel, bend);                                                              \
     EACH_NUMBER {                                                                                               \
       even[i] = sums[channel + i] / (float)rows;                                                                \
       tilt[i] *= sums[channels + channel + i] / (float)rows;                                                    \
     }                                                                                                           \
-    for (count half = 0; half < ROWS; half += 2) {                                                              \
-      float given[2][WIDE], values[2][WIDE], others[2][WIDE];                                                   \
-      UNROLL for (count turn = 0; turn < 2; turn++) {                                                           \
-        count at = ROW(half + turn) * channels + channel;                                                       \
-        EACH_NUMBER others[turn][i] = 0;                                                                        \
-        if (ROW(half + turn) < rows) {                                                                          \
-          take_##TAG(gradient, at, given[turn]);                                                                \
-          take_##TAG(x, at, values[turn]);                                                                      \
-          if (added) take_##TAG(other, at, others[turn]);                                                       \
-        }                                                                                                       \
+    EACH_ROWS(FEW) {                                                                                            \
+      raw_##TAG raw[FEW], back_of[FEW], more[FEW];                                                              \
+      EACH_TURN(FEW) {                                                                                          \
+        back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                         \
+        raw[turn] = fetch_##TAG(x, FETCHED);                                                                    \
+        if (added) more[turn] = fetch_##TAG(other, FETCHED);                                                    \
       }                                                                                                         \
-      UNROLL for (count turn = 0; turn < 2; turn++)                                                             \
-        if (ROW(half + turn) < rows) {                                                                          \
-          EACH_NUMBER {                                                                                         \
-            float apart = values[turn][i] - centre[i], normal = apart * factor[i] + level[i];                   \
-            float value = !limits || (normal > lowest && normal < highest) ? given[turn][i] : 0.f;              \
-            value = normal > 0 ? value : value * bend[i];                                                       \
-            values[turn][i] = (value - even[i] - apart * tilt[i]) * factor[i] + others[turn][i];                \
-          }                                                                                                     \
-          put_##TAG(back, ROW(half + turn) * channels + channel, values[turn]);                                 \
+      EACH_TURN(FEW) if (ROW < rows) {                                                                          \
+        open_##TAG(back_of[turn], given);                                                                       \
+        open_##TAG(raw[turn], values);                                                                          \
+        if (added) open_##TAG(more[turn], others);                                                              \
+        EACH_NUMBER {                                                                                           \
+          float apart = values[i] - centre[i], normal = apart * factor[i] + level[i];                           \
+          float value = !limits || (normal > lowest && normal < highest) ? given[i] : 0.f;                      \
+          value = normal > 0 ? value : value * bend[i];                                                         \
+          values[i] = (value - even[i] - apart * tilt[i]) * factor[i] + others[i];                              \
         }                                                                                                       \
+        put_##TAG(back, ROW * channels + channel, values);                                                      \
+      }                                                                                                         \
     }                                                                                                           \
   }
 EVERY_WAY(NORM)

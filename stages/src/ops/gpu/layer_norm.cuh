@@ -109,27 +109,24 @@ INLINE float joined(const float *shared, count member, count sharers) {
     TILES(WIDE);                                                                                                \
     MEMBERS {                                                                                                   \
       PLACE;                                                                                                    \
-      float by_bias[WIDE], by_weight[WIDE];                                                                     \
-      count step = parts * lanes;                                                                               \
+      float by_bias[WIDE], by_weight[WIDE], given[WIDE], values[WIDE];                                          \
       EACH_NUMBER by_bias[i] = by_weight[i] = 0;                                                                \
       if (busy)                                                                                                 \
-        for (count first = part * lanes + lane; first < rows; first += 2 * step) {                              \
-          float given[2][WIDE], values[2][WIDE], centre[2], factor[2];                                          \
-          UNROLL for (count turn = 0; turn < 2; turn++) {                                                       \
-            count row = first + turn * step;                                                                    \
-            EACH_NUMBER given[turn][i] = values[turn][i] = 0;                                                   \
-            centre[turn] = factor[turn] = 0;                                                                    \
-            if (row < rows) {                                                                                   \
-              take_##TAG(gradient, row * channels + channel, given[turn]);                                      \
-              take_##TAG(x, row * channels + channel, values[turn]);                                            \
-              centre[turn] = mean[row], factor[turn] = inverse[row];                                            \
+        EACH_ROWS(ROWS) {                                                                                       \
+          raw_##TAG raw[ROWS], back_of[ROWS];                                                                   \
+          EACH_TURN(ROWS) {                                                                                     \
+            back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
+            raw[turn] = fetch_##TAG(x, FETCHED);                                                                \
+          }                                                                                                     \
+          EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
+            float centre = mean[ROW], factor = inverse[ROW];                                                    \
+            open_##TAG(back_of[turn], given);                                                                   \
+            open_##TAG(raw[turn], values);                                                                      \
+            EACH_NUMBER {                                                                                       \
+              by_bias[i] += given[i];                                                                           \
+              by_weight[i] += given[i] * (values[i] - centre) * factor;                                         \
             }                                                                                                   \
           }                                                                                                     \
-          UNROLL for (count turn = 0; turn < 2; turn++)                                                         \
-            EACH_NUMBER {                                                                                       \
-              by_bias[i] += given[turn][i];                                                                     \
-              by_weight[i] += given[turn][i] * (values[turn][i] - centre[turn]) * factor[turn];                 \
-            }                                                                                                   \
         }                                                                                                       \
       EACH_NUMBER {                                                                                             \
         shared[MEMBER * wide + i] = by_bias[i];                                                                 \

@@ -14,6 +14,7 @@ mod operators;
 mod patches;
 mod pictures;
 mod pools;
+mod strides;
 mod tiles;
 mod update;
 mod uploads;
@@ -33,6 +34,7 @@ pub(super) use self::operators::{column_sums, finish, gelu, layer_norm, like, pr
 pub(super) use self::patches::{patch_length, patches};
 pub(crate) use self::pictures::{Pictures, planes_at};
 pub(super) use self::pools::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
+pub(super) use self::strides::{gathered, spread};
 pub(super) use self::tiles::{Tiles, folded, of_columns};
 #[cfg(test)]
 pub(crate) use self::update::layout;

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use super::depthwise::sizes;
 use super::launch::{Argument::Count, address, filled, launch, name_of};
 use super::operators::like;
+use super::tiles::name_at_once;
 use crate::ops::convolution::Geometry;
 use crate::ops::value::Array;
 
@@ -26,7 +27,9 @@ pub(in crate::ops) fn max_pool(geometry: &Geometry, x: &Tensor) -> Result<(Tenso
         address(&places)?,
         address(&y)?,
     ]);
-    launch(x.device(), &name_of("max_pool", x.dtype())?, y.elem_count(), &arguments)?;
+    let arrays = [Some(&x), Some(&places), Some(&y)];
+    let (name, at_once) = name_at_once("max_pool", geometry.inputs, &arrays)?;
+    launch(x.device(), &name, y.elem_count() / at_once, &arguments)?;
     Ok((y, places))
 }
 
@@ -50,8 +53,9 @@ pub(in crate::ops) fn max_pool_gradient(
         address(places)?,
         address(&back)?,
     ]);
-    let name = name_of("max_pool_back", gradient.dtype())?;
-    launch(gradient.device(), &name, back.elem_count(), &arguments)?;
+    let arrays = [Some(&gradient), Some(places), Some(&back)];
+    let (name, at_once) = name_at_once("max_pool_back", geometry.inputs, &arrays)?;
+    launch(gradient.device(), &name, back.elem_count() / at_once, &arguments)?;
     Ok(back)
 }
 

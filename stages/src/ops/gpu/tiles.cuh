@@ -1,8 +1,9 @@
 // How blocks of 256 threads lie over [rows, channels], the numbers at once being WIDE; as the host has it (tiles.rs).
 
 #define MEMBERS_OF_BLOCK 256
-// Rows that a thread has where none needs to know of another's.
+// Rows that a thread fetches before it opens the first; fewer where much else is kept in registers.
 #define ROWS 4
+#define FEW 2
 #define EACH_NUMBER UNROLL for (count i = 0; i < wide; i++)
 
 // A block has `across` vectors of channels of `lanes` rows at once; `tiles` blocks side by side have all channels,
@@ -18,8 +19,13 @@
   count lane = MEMBER / across, vector = tile * across + MEMBER % across, channel = vector * wide;              \
   int busy = lane < lanes && vector < vectors
 
-// The row of a thread that has ROWS of them.
-#define ROW(TURN) ((part * ROWS + TURN) * lanes + lane)
+// All rows of a thread, so MANY at a time: `row` is the first of these, and the others are `step` apart. Where there is
+// no such row any more the first is fetched instead.
+#define EACH_ROWS(MANY)                                                                                         \
+  for (count step = parts * lanes, row = part * lanes + lane; row < rows; row += MANY * step)
+#define EACH_TURN(MANY) UNROLL for (count turn = 0; turn < MANY; turn++)
+#define ROW (row + turn * step)
+#define FETCHED ((ROW < rows ? ROW : row) * channels + channel)
 
 // Adds up what the threads of a block have left in `shared` [sets, members, WIDE], over the lanes:
 // partial [parts, sets, channels].

@@ -1,6 +1,6 @@
 //! How blocks lie over [rows, channels], as the kernels have it (tiles.cuh), and how sums over rows are cut.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor};
 
 use super::BLOCK;
@@ -8,12 +8,14 @@ use super::launch::{Argument, Argument::Count, address, filled, launch, name_of}
 
 /// Numbers that a kernel reads at once where they lie at a multiple of so many times their size.
 const AT_ONCE: usize = 8;
-/// Rows of a thread where none needs to know of another's, as the kernels have it.
+/// Rows that a thread fetches before it opens the first, as the kernels have it.
 const ROWS: usize = 4;
+/// Blocks of a kernel without sums that keep a large GPU busy: with more each would spend its time on where it is.
+const MAPPING: usize = 2048;
 /// The least rows that a thread adds up.
 const LEAST: usize = 8;
 /// Blocks that keep a large GPU busy with sums. It decides their bytes, so it is the same on every GPU.
-const BUSY: usize = 1024;
+const BUSY: usize = 512;
 /// Columns that a block adds up which folds lines, as the kernels have it.
 const COLUMNS: usize = 8;
 
@@ -62,16 +64,15 @@ impl<'a> Tiles<'a> {
         self.rows.div_ceil(lanes * LEAST).clamp(1, (BUSY / tiles).max(1))
     }
 
-    /// Launches a kernel whose threads have [`ROWS`] rows each; `rest` follows rows and channels.
+    /// Launches a kernel whose threads know nothing of each other; `rest` follows rows, channels and parts.
     ///
     /// # Errors
     ///
     /// When the driver refuses it.
     pub(in crate::ops) fn map(&self, kernel: &str, rest: &[Argument]) -> Result<()> {
         let (tiles, lanes) = self.lie();
-        let blocks = tiles * self.rows.div_ceil(lanes * ROWS);
-        let arguments = [&[Count(self.rows), Count(self.channels)], rest].concat();
-        launch(self.device, &self.name(kernel)?, blocks * BLOCK, &arguments)
+        let parts = self.rows.div_ceil(lanes * ROWS).clamp(1, (MAPPING / tiles).max(1));
+        self.over(kernel, tiles, parts, rest)
     }
 
     /// Launches a kernel that adds up the rows of each part; `rest` follows rows, channels and parts.
@@ -80,9 +81,13 @@ impl<'a> Tiles<'a> {
     ///
     /// When the driver refuses it.
     pub(in crate::ops) fn sum(&self, kernel: &str, rest: &[Argument]) -> Result<()> {
-        let ((tiles, _), parts) = (self.lie(), self.parts());
+        self.over(kernel, self.lie().0, self.parts(), rest)
+    }
+
+    fn over(&self, kernel: &str, tiles: usize, parts: usize, rest: &[Argument]) -> Result<()> {
         let sizes = [Count(self.rows), Count(self.channels), Count(parts)];
-        launch(self.device, &self.name(kernel)?, tiles * parts * BLOCK, &[&sizes, rest].concat())
+        let threads = tiles * parts * BLOCK;
+        launch(self.device, &self.name(kernel)?, threads, &[&sizes, rest].concat())
     }
 
     /// Launches a kernel some of whose threads share a row; `rest` follows rows, channels and sharers.
@@ -125,22 +130,39 @@ fn are_aligned(first: Option<&Tensor>, others: &[Option<&Tensor>]) -> Result<boo
     Ok(true)
 }
 
+/// Returns the name of a kernel for arrays of so many channels, and how many numbers a thread of it has.
+///
+/// # Errors
+///
+/// When an array is not where kernels compute, or not contiguous.
+pub(in crate::ops) fn name_at_once(
+    kernel: &str,
+    channels: usize,
+    arrays: &[Option<&Tensor>],
+) -> Result<(String, usize)> {
+    let dtype = arrays.iter().flatten().next().context("a kernel has arrays")?.dtype();
+    let name = name_of(kernel, dtype)?;
+    if channels.is_multiple_of(AT_ONCE) && are_aligned(None, arrays)? {
+        return Ok((name + "_by8", AT_ONCE));
+    }
+    Ok((name, 1))
+}
+
 /// Launches a kernel with a thread for each number, or each eight; `rest` follows the count of all.
 ///
 /// # Errors
 ///
 /// When the driver refuses it.
 pub(in crate::ops) fn each(kernel: &str, arrays: &[&Tensor]) -> Result<()> {
-    let [first, others @ ..] = arrays else { return Ok(()) };
+    let first = arrays.first().context("a kernel has arrays")?;
     let all = first.elem_count();
-    let others: Vec<Option<&Tensor>> = others.iter().copied().map(Some).collect();
-    let wide = all.is_multiple_of(AT_ONCE) && are_aligned(Some(first), &others)?;
+    let every: Vec<Option<&Tensor>> = arrays.iter().copied().map(Some).collect();
+    let (name, at_once) = name_at_once(kernel, all, &every)?;
     let mut arguments = vec![Count(all)];
     for array in arrays {
         arguments.push(address(array)?);
     }
-    let name = name_of(kernel, first.dtype())? + if wide { "_by8" } else { "" };
-    launch(first.device(), &name, if wide { all / AT_ONCE } else { all }, &arguments)
+    launch(first.device(), &name, all / at_once, &arguments)
 }
 
 /// Adds up lines of sums [lines, width] in a fixed order, to [width].

@@ -85,6 +85,7 @@ fn convolutions() -> Vec<Check> {
         ([2, 5, 4, 17], 18, [3, 3], plain(1, 1)),
         ([1, 5, 6, 16], 17, [3, 3], plain(1, 0)),
         ([2, 6, 7, 8], 16, [1, 1], plain(1, 0)),
+        ([2, 6, 7, 8], 16, [1, 1], plain(2, 0)),
         ([1, 3, 4, 17], 16, [3, 3], plain(1, 2)),
         // channel by channel
         ([2, 6, 5, 7], 7, [3, 3], grouped(1, 1, 7)),
@@ -99,7 +100,26 @@ fn convolutions() -> Vec<Check> {
         ([2, 4, 5, 3], 6, [3, 1], Moves { dilation: [2, 1], ..grouped(1, 2, 3) }),
         ([1, 7, 8, 4], 3, [2, 3], Moves { stride: [2, 3], padding: [1, 0], ..plain(1, 0) }),
     ];
-    cases.into_iter().map(convolution).collect()
+    let both = [plain(1, 0), plain(2, 0)].map(convolutions_of_one);
+    cases.into_iter().map(convolution).chain(both).collect()
+}
+
+/// Returns two convolutions of the same images, whose gradients meet there.
+fn convolutions_of_one(moves: Moves) -> Check {
+    let tensors = vec![
+        ("x", draw("x", &[2, 6, 5, 8])),
+        ("w", draw("w", &[4, 8, 1, 1])),
+        ("v", draw("v", &[4, 8, 1, 1])),
+        ("s", draw("s", &[4])),
+    ];
+    let run: Operator = Box::new(move |tape, x| {
+        let (w, v) = (parameter("w", x.tensor(1))?, parameter("v", x.tensor(2))?);
+        let one = ops::convolution(tape, x.value(0), &w, None, moves)?;
+        let other = ops::convolution(tape, x.value(0), &v, None, moves)?;
+        let (scale, mut random) = (parameter("s", x.tensor(3))?, Random::new(6, "depth", &[]));
+        ops::scaled_sum(tape, &one, &other, &scale, 0.0, &mut random)
+    });
+    (format!("convolution twice of the same, stride {:?}", moves.stride), tensors, run)
 }
 
 /// How a convolution is asked for: images, results, kernel, moves.
@@ -181,6 +201,7 @@ pub(super) fn wide() -> Vec<Check> {
     }
     all.extend([1, 16, 80, 640].map(|channels| layer([2, 13, 11, channels])));
     all.push(curve([1, 3, 5, 7]));
+    all.push(pool([2, 9, 8, 16], (3, 2, 1)));
     all
 }
 
@@ -244,13 +265,7 @@ fn layer(shape: [usize; 4]) -> Check {
 fn others() -> Vec<Check> {
     let mut all: Vec<Check> = Vec::new();
     let wide = || vec![("x", draw("x", &[2, 7, 8, 5]))];
-    for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 1, 1)] {
-        all.push((
-            format!("max pool {kernel} {stride} {padding}"),
-            wide(),
-            Box::new(move |tape, x| ops::max_pool(tape, x.value(0), kernel, stride, padding)),
-        ));
-    }
+    all.extend([(3, 2, 1), (2, 2, 0), (3, 1, 1)].map(|moves| pool([2, 7, 8, 5], moves)));
     all.push((
         "average pool".to_owned(),
         wide(),
@@ -284,6 +299,16 @@ fn others() -> Vec<Check> {
         ));
     }
     all
+}
+
+fn pool(shape: [usize; 4], (kernel, stride, padding): (usize, usize, usize)) -> Check {
+    let run: Operator =
+        Box::new(move |tape, x| ops::max_pool(tape, x.value(0), kernel, stride, padding));
+    (
+        format!("max pool {kernel} {stride} {padding} of {shape:?}"),
+        vec![("x", draw("x", &shape))],
+        run,
+    )
 }
 
 fn curve(shape: [usize; 4]) -> Check {

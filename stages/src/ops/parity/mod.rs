@@ -3,6 +3,7 @@
 pub(in crate::ops) mod cases;
 mod inference;
 mod patches;
+mod strides;
 
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -59,7 +60,10 @@ impl Parity {
             device,
             dtype,
             checks: [operators(), wide(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
-            others: [inference::cases(), patches::cases()].into_iter().flatten().collect(),
+            others: [inference::cases(), patches::cases(), strides::cases()]
+                .into_iter()
+                .flatten()
+                .collect(),
         }
     }
 
