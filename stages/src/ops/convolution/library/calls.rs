@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::ptr;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use candle_core::backend::BackendStorage as _;
@@ -34,8 +35,8 @@ pub(super) fn run(
     let device = first.device().as_cuda_device()?;
     let dtype = first.dtype();
     let chosen = with_library(device, |library| library.choice(request, direction, dtype));
-    let Some(choice) = chosen.with_context(told)? else { return Ok(None) };
-    let call = Call { request, direction, choice };
+    let Some(prepared) = chosen.with_context(told)? else { return Ok(None) };
+    let call = Call { request, direction, prepared };
     let done = first.contiguous()?.apply_op2_no_bwd(&second.contiguous()?, &call);
     Ok(Some(done.with_context(told)?))
 }
@@ -56,10 +57,16 @@ struct Choice {
     scratch: usize,
 }
 
+/// How a request is answered: kept, because cuDNN is told of it anew at a price.
+struct Prepared {
+    described: Described,
+    choice: Choice,
+}
+
 /// A handle of cuDNN for the stream of a device, with what all convolutions share.
 struct Library {
     handle: sys::cudnnHandle_t,
-    choices: HashMap<(Request, Direction, DType), Option<Choice>>,
+    choices: HashMap<(Request, Direction, DType), Option<Rc<Prepared>>>,
     scratch: Option<CudaSlice<u8>>,
 }
 
@@ -96,10 +103,10 @@ impl Library {
         request: Request,
         direction: Direction,
         dtype: DType,
-    ) -> Result<Option<Choice>> {
+    ) -> Result<Option<Rc<Prepared>>> {
         let key = (request, direction, dtype);
-        if let Some(choice) = self.choices.get(&key) {
-            return Ok(*choice);
+        if let Some(prepared) = self.choices.get(&key) {
+            return Ok(prepared.clone());
         }
         let described = Described::new(&request, dtype)?;
         let choice = self.ask(&described, direction, dtype)?;
@@ -114,8 +121,14 @@ impl Library {
                 request.told()
             ),
         }
-        self.choices.insert(key, choice);
-        Ok(choice)
+        let prepared = choice.map(|choice| -> Result<_> {
+            // SAFETY: the description was just made.
+            unsafe { result::set_convolution_math_type(described.convolution.0, choice.math)? };
+            Ok(Rc::new(Prepared { described, choice }))
+        });
+        let prepared = prepared.transpose()?;
+        self.choices.insert(key, prepared.clone());
+        Ok(prepared)
     }
 
     fn ask(
@@ -214,7 +227,7 @@ impl Drop for Library {
 struct Call {
     request: Request,
     direction: Direction,
-    choice: Choice,
+    prepared: Rc<Prepared>,
 }
 
 impl CustomOp2 for Call {
@@ -257,9 +270,6 @@ impl Call {
     ) -> Result<CudaStorage> {
         let device = first.device().clone();
         let stream = device.cuda_stream();
-        let described = Described::new(&self.request, first.dtype())?;
-        // SAFETY: the description was just made.
-        unsafe { result::set_convolution_math_type(described.convolution.0, self.choice.math)? };
         let length: usize = self.request.result(self.direction).iter().product();
         // SAFETY: every number is written below, before anybody reads one.
         let mut output = unsafe { device.alloc::<T>(length)? };
@@ -274,11 +284,11 @@ impl Call {
         let (first, second) = (view(first, first_layout)?, view(second, second_layout)?);
         with_library(&device, |library| {
             let handle = library.handle;
-            let scratch = library.scratch(&device, self.choice.scratch)?;
+            let scratch = library.scratch(&device, self.prepared.choice.scratch)?;
             let bytes = scratch.len();
             let (scratch, _scratch) = scratch.device_ptr_mut(&stream);
             let (result, _result) = output.device_ptr_mut(&stream);
-            self.call(handle, &described, [first, second, result], (scratch, bytes))
+            self.call(handle, [first, second, result], (scratch, bytes))
                 .context("cuDNN refused it")
         })?;
         Ok(CudaStorage::wrap_cuda_slice(output, device))
@@ -287,21 +297,20 @@ impl Call {
     fn call(
         &self,
         handle: sys::cudnnHandle_t,
-        described: &Described,
         arrays: [u64; 3],
         (scratch, bytes): (u64, usize),
     ) -> Result<(), CudnnError> {
         // the result is one times what is computed, and nothing of what was there
         let (one, none) = (1_f32, 0_f32);
         let (one, none) = (ptr::from_ref(&one).cast(), ptr::from_ref(&none).cast());
-        let Described { images, weight, output, convolution } = described;
+        let Described { images, weight, output, convolution } = &self.prepared.described;
         let (images, weight, output) = (images.0, weight.0, output.0);
         let [first, second, result] = arrays.map(|address| address as *mut c_void);
         let scratch = scratch as *mut c_void;
         // SAFETY: the arrays are as long as the descriptions say, and live on the handle's stream until the
         // work is done; the scratch is as long as it is said to be.
         unsafe {
-            match self.choice.algorithm {
+            match self.prepared.choice.algorithm {
                 Algorithm::Forward(algorithm) => result::convolution_forward(
                     handle,
                     one,
