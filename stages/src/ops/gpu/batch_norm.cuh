@@ -79,7 +79,7 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
   }                                                                                                             \
                                                                                                                 \
   /* y = limits((x - mean) * scale + bias + residual), or that bent below 0 by a slope. */                      \
-  PACKED(3) normalize_##TAG(count rows, count channels, count parts, const TYPE *x, const float *mean,          \
+  KERNEL normalize_##TAG(count rows, count channels, count parts, const TYPE *x, const float *mean,             \
                          const float *scale, const float *bias, int added, const TYPE *residual, int bent,      \
                          const float *slope, float lowest, float highest, TYPE *y) {                            \
     TILES(WIDE);                                                                                                \
@@ -168,7 +168,7 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
   }                                                                                                             \
                                                                                                                 \
   /* The gradient by x, and what else there is of it (`added`). */                                              \
-  PACKED(3) back_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,            \
+  KERNEL back_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,               \
                     const float *mean, const float *inverse, const float *scale, const float *bias, int limits, \
                     float lowest, float highest, int bent, const float *slope, const float *sums, int added,    \
                     const TYPE *other, TYPE *back) {                                                            \

@@ -158,7 +158,6 @@ static _Thread_local unsigned thread, block, member;
 #define MEMBERS for (member = 0; member < 256; member++)
 #define MEET
 #define SHARED
-#define PACKED(BLOCKS) KERNEL
 ";
 
 impl Kernels {

@@ -1,8 +1,7 @@
 // Kernels of the operators for GPUs, in plain C, so that a C compiler can run them one thread after the other
 // (emulation.rs) and their numbers are checked where there is no GPU.
 //
-// A KERNEL's threads know nothing of each other; so many blocks of a PACKED one shall find room in a multiprocessor at
-// once, though they keep fewer numbers in registers then. The threads of a TOGETHER's block share memory: what stands in
+// A KERNEL's threads know nothing of each other. The threads of a TOGETHER's block share memory: what stands in
 // MEMBERS { } is done by each of them, and MEET lets all wait for all. Nothing but shared memory outlives MEMBERS.
 //
 // Arrays are [rows, channels]; sums over rows are added up in a fixed order: the same bytes each time. They are f32
@@ -10,7 +9,6 @@
 
 #ifdef __CUDACC__
 #define KERNEL extern "C" __global__ void
-#define PACKED(BLOCKS) extern "C" __global__ void __launch_bounds__(256, BLOCKS)
 #define TOGETHER extern "C" __global__ void __launch_bounds__(256)
 #define INLINE static __device__ __forceinline__
 #define THREAD (blockIdx.x * blockDim.x + threadIdx.x)
