@@ -72,15 +72,12 @@ impl Place {
     pub fn wait(&self) -> anyhow::Result<()> {
         Ok(self.device.synchronize()?)
     }
-}
 
-impl Place {
     /// Returns the most bytes of a GPU's memory that this process has computed with at once; nothing of the CPU's.
     ///
     /// # Errors
     ///
     /// When the driver does not say.
-    #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, clippy::unnecessary_wraps))]
     pub fn most_bytes(&self) -> anyhow::Result<Option<u64>> {
         #[cfg(feature = "cuda")]
         return crate::ops::most_bytes(&self.device);

@@ -288,8 +288,7 @@ impl Call {
             let bytes = scratch.len();
             let (scratch, _scratch) = scratch.device_ptr_mut(&stream);
             let (result, _result) = output.device_ptr_mut(&stream);
-            self.call(handle, [first, second, result], (scratch, bytes))
-                .context("cuDNN refused it")
+            self.call(handle, [first, second, result], (scratch, bytes)).context("cuDNN refused it")
         })?;
         Ok(CudaStorage::wrap_cuda_slice(output, device))
     }
