@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -205,17 +206,15 @@ def median(times):
 
 def measure_pipe(pipe, name):
     request = f"{name} {BATCH} {SIDE}"
-    for _ in range(WARM_UP):
-        answer = pipe.ask(f"step {request}", 180)
+    walls = []
+    for number in range(WARM_UP + ROUNDS):
+        answer = pipe.ask(f"step {request}", 180 if number < WARM_UP else 60)
         if "failure" in answer:
             return answer
-    walls = [pipe.ask(f"step {request}") for _ in range(ROUNDS)]
-    for answer in walls:
-        if "failure" in answer:
-            return answer
+        walls.append(answer["answer"]["wall"])
     process, allocated = networks.memory_of(pipe.process.pid), pipe.ask("memory").get("answer")
     profile = pipe.ask(f"profile {request}", 120)
-    seconds = median([answer["answer"]["wall"] for answer in walls])
+    seconds = median(walls[WARM_UP:])
     return {"seconds": seconds, "allocated": allocated, "process": process, "profile": profile}
 
 
@@ -249,6 +248,7 @@ def main():
     parser.add_argument("--only", choices=["operators", "trainings", "benchmark"])
     options = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, too
     started = time.monotonic()
     clock = Clock(options.limit)
     device = "cpu" if options.cpu else options.device
@@ -274,13 +274,15 @@ def main():
                 long = check_long(pipe, clock)
             if precision == "f32":
                 pipe.stop()
-        for process in compiling:
-            networks.result(process, 180)
+        for name, process in zip(networks.NETWORKS, compiling):
+            told = networks.result(process, max(1, min(180, clock.end - time.monotonic())))
+            if "failure" in told:
+                print(f"PyTorch could not compile {name} ahead: {told['failure']}", file=sys.stderr)
         if benchmarked:
             results = benchmark(pipes["bf16"], clock)
     finally:
         for process in compiling:
-            process.kill()
+            networks.stop(process)
         for pipe in [other, *pipes.values()]:
             pipe.stop()
     holds = right(operators, trainings, long)

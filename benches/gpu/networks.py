@@ -5,6 +5,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -99,6 +100,8 @@ def steps(make, batch, side, warm_up, rounds):
 
     for _ in range(warm_up):
         step()
+    # what cuDNN's trials and the compiler took is no part of a step
+    torch.cuda.reset_peak_memory_stats()
     walls = []
     for _ in range(rounds):
         torch.cuda.synchronize()
@@ -114,27 +117,46 @@ def steps(make, batch, side, warm_up, rounds):
 
 
 def start(*arguments):
-    """Starts a measurement in a process of its own."""
+    """Starts a measurement in a process of its own, with those that compile for it."""
     command = [sys.executable, __file__, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, start_new_session=True, **pipes)
+
+
+def stop(process):
+    """Ends it and all that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
 
 
 def result(process, seconds):
-    """Returns what it found, or why there is nothing."""
+    """Returns what it found, or why there is nothing; it has ended then."""
     try:
-        said, _ = process.communicate(timeout=seconds)
+        said, complained = process.communicate(timeout=seconds)
         return json.loads(said.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        process.kill()
-        return {"failure": f"no answer within {seconds} s"}
+        return {"failure": f"no answer within {seconds:.0f} s"}
     except (IndexError, ValueError):
-        return {"failure": f"it ended with status {process.returncode}"}
+        last = (complained.strip().splitlines() or ["nothing"])[-1]
+        return {"failure": f"it ended with status {process.returncode} and said at last: {last}"}
+    finally:
+        stop(process)
 
 
 def roofline():
     """Returns TFLOP/s of a bf16 matrix product and GB/s of a copy, counting both ways."""
     if torch is None or not torch.cuda.is_available():
         return None
+    try:
+        return peaks()
+    except RuntimeError:  # the rest of the report is worth more
+        return None
+
+
+def peaks():
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     big = torch.randn(1 << 29, device="cuda")
     other = torch.empty_like(big)

@@ -97,7 +97,7 @@ impl Array {
         })
     }
 
-    /// Returns the sum of both, in place where nothing else reads the first.
+    /// Returns the sum of both, on the CPU in place where nothing else reads the first.
     pub(super) fn plus(self, other: &Self) -> Result<Self> {
         ensure!(self.dims() == other.dims(), "{:?} and {:?} differ", self.dims(), other.dims());
         match (self, other) {

@@ -4,8 +4,8 @@
 // A KERNEL's threads know nothing of each other. The threads of a TOGETHER's block share memory: what stands in
 // MEMBERS { } is done by each of them, and MEET lets all wait for all. Nothing but shared memory outlives MEMBERS.
 //
-// Arrays are [rows, channels]; sums over rows are added up in a fixed order: the same bytes each time. They are f32
-// within a thread, and f64 from thread to thread and from block to block.
+// Arrays are [rows, channels]; sums over rows are added up in a fixed order: the same bytes each time. A thread adds up in
+// f32, those of threads and of blocks are added up in f64, and kept in f32.
 
 #ifdef __CUDACC__
 #define KERNEL extern "C" __global__ void

@@ -46,6 +46,7 @@ use anyhow::{Result, ensure};
 
 /// Threads of a block.
 const BLOCK: usize = 256;
+
 /// Returns the blocks that so many threads fall into.
 ///
 /// # Errors

@@ -41,13 +41,12 @@ pub(in crate::ops) fn finish(
     let bias = bias.map(|bias| bias.detach().to_dtype(DType::F32)?.contiguous()).transpose()?;
     let residual = residual.map(Tensor::contiguous).transpose()?;
     let [lowest, highest] = rectifier.limits().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-    // where there is none, any address of the type will do
-    let unread = filled(x.device(), DType::F32, 1)?;
+    let none = Argument::Address(0, DType::F32);
     let channels = *x.dims().last().unwrap_or(&1);
     let arguments = [
         address(&x)?,
         Argument::Flag(bias.is_some()),
-        address(bias.as_ref().unwrap_or(&unread))?,
+        bias.as_ref().map_or(Ok(none), address)?,
         Argument::Flag(residual.is_some()),
         address(residual.as_ref().unwrap_or(&x))?,
         Argument::Float(lowest),

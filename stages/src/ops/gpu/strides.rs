@@ -1,6 +1,6 @@
 //! Every so many-th pixel of images on a GPU, and the way back.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Tensor;
 
 use super::depthwise::sizes;
@@ -35,6 +35,16 @@ pub(in crate::ops) fn spread(
     other: Option<&Tensor>,
 ) -> Result<Tensor> {
     let gradient = gradient.contiguous()?;
+    if let Some(other) = other {
+        ensure!(
+            other.dtype() == gradient.dtype() && other.dims() == geometry.input(),
+            "{:?} {:?} is added to a gradient {:?} {:?}",
+            other.dtype(),
+            other.dims(),
+            gradient.dtype(),
+            geometry.input()
+        );
+    }
     let back = filled(gradient.device(), gradient.dtype(), &geometry.input())?;
     let arrays = [Some(&gradient), other, Some(&back)];
     let (name, at_once) = name_at_once("spread", geometry.inputs, &arrays)?;

@@ -1,6 +1,6 @@
 //! How blocks lie over [rows, channels], as the kernels have it (tiles.cuh), and how sums over rows are cut.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
 use super::BLOCK;
@@ -35,13 +35,24 @@ impl<'a> Tiles<'a> {
     ///
     /// # Errors
     ///
-    /// When one is not where kernels compute, or not contiguous.
+    /// When one is not where kernels compute, not contiguous, or of another type or length.
     pub(in crate::ops) fn new(
         x: &'a Tensor,
         channels: usize,
         others: &[Option<&Tensor>],
     ) -> Result<Self> {
-        let wide = channels.is_multiple_of(AT_ONCE) && are_aligned(Some(x), others)?;
+        for other in others.iter().flatten() {
+            ensure!(
+                other.dtype() == x.dtype() && other.elem_count() == x.elem_count(),
+                "{:?} {:?} beside {:?} {:?}",
+                other.dtype(),
+                other.dims(),
+                x.dtype(),
+                x.dims()
+            );
+        }
+        let arrays = [x].into_iter().chain(others.iter().copied().flatten());
+        let wide = channels.is_multiple_of(AT_ONCE) && are_aligned(arrays)?;
         Ok(Self {
             device: x.device(),
             dtype: x.dtype(),
@@ -119,9 +130,9 @@ impl<'a> Tiles<'a> {
 }
 
 /// Returns whether all of these begin where eight numbers can be read at once.
-fn are_aligned(first: Option<&Tensor>, others: &[Option<&Tensor>]) -> Result<bool> {
-    for tensor in [first].iter().chain(others).copied().flatten() {
-        if let Argument::Address(place, _) = address(tensor)?
+fn are_aligned<'a>(arrays: impl IntoIterator<Item = &'a Tensor>) -> Result<bool> {
+    for array in arrays {
+        if let Argument::Address(place, _) = address(array)?
             && !place.is_multiple_of(16)
         {
             return Ok(false);
@@ -142,13 +153,13 @@ pub(in crate::ops) fn name_at_once(
 ) -> Result<(String, usize)> {
     let dtype = arrays.iter().flatten().next().context("a kernel has arrays")?.dtype();
     let name = name_of(kernel, dtype)?;
-    if channels.is_multiple_of(AT_ONCE) && are_aligned(None, arrays)? {
+    if channels.is_multiple_of(AT_ONCE) && are_aligned(arrays.iter().copied().flatten())? {
         return Ok((name + "_by8", AT_ONCE));
     }
     Ok((name, 1))
 }
 
-/// Launches a kernel with a thread for each number, or each eight; `rest` follows the count of all.
+/// Launches a kernel with a thread for each number, or each eight; the arrays follow the count of all.
 ///
 /// # Errors
 ///

@@ -200,6 +200,9 @@ pub(super) fn wide() -> Vec<Check> {
         all.push(branch(shape, 0.4));
     }
     all.extend([1, 16, 80, 640].map(|channels| layer([2, 13, 11, channels])));
+    // so many rows that a thread comes around again
+    let many = [2, 72, 64, 130];
+    all.extend([norm(many, true, Rectifier::Relu), bent(many)]);
     all.push(curve([1, 3, 5, 7]));
     all.push(pool([2, 9, 8, 16], (3, 2, 1)));
     all

@@ -3,6 +3,7 @@
 pub(in crate::ops) mod cases;
 mod inference;
 mod patches;
+mod statistics;
 mod strides;
 
 use anyhow::{Context as _, Result, ensure};
@@ -60,7 +61,7 @@ impl Parity {
             device,
             dtype,
             checks: [operators(), wide(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
-            others: [inference::cases(), patches::cases(), strides::cases()]
+            others: [inference::cases(), patches::cases(), statistics::cases(), strides::cases()]
                 .into_iter()
                 .flatten()
                 .collect(),
