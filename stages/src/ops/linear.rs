@@ -8,7 +8,7 @@ use super::convolution::{self, Geometry, Moves};
 use super::matrix::Factor;
 use super::profile::Work;
 use super::rectifier::Rectifier;
-use super::tape::Tape;
+use super::tape::{Sink, Tape};
 use super::value::{Array, Host, Value};
 use crate::weights::Parameter;
 
@@ -49,24 +49,10 @@ pub(crate) fn linear(
         }
         match (&gradient, x.array()) {
             (Array::Host(gradient), Array::Host(input)) => {
-                convolution::back_on_host(
-                    &pointwise(input, outputs)?,
-                    gradient,
-                    input,
-                    &weight,
-                    x.node,
-                    sink,
-                )?;
+                back_on_host(gradient, input, &weight, x.node, sink)?;
             }
             (Array::Half(gradient), Array::Half(input)) => {
-                convolution::back_on_host(
-                    &pointwise(input, outputs)?,
-                    gradient,
-                    input,
-                    &weight,
-                    x.node,
-                    sink,
-                )?;
+                back_on_host(gradient, input, &weight, x.node, sink)?;
             }
             _ => {
                 let gradient = Value::new(gradient, None);
@@ -107,6 +93,18 @@ fn pointwise<N: Factor>(x: &Host<N>, outputs: usize) -> Result<Geometry> {
     let inputs = *x.shape.last().context("a linear map needs rows")?;
     let rows = x.numbers.len() / inputs.max(1);
     Geometry::new([1, 1, rows, inputs], outputs, [1; 2], Moves::new(1, 0))
+}
+
+/// Gives the gradients by the weight and by the rows that were mapped.
+fn back_on_host<N: Factor>(
+    gradient: &Host<N>,
+    input: &Host<N>,
+    weight: &Parameter,
+    node: Option<usize>,
+    sink: &mut Sink,
+) -> Result<()> {
+    let geometry = pointwise(input, weight.variable.dim(0)?)?;
+    convolution::back_on_host(&geometry, gradient, input, weight, node, sink)
 }
 
 fn on_host<N: Factor>(x: &Host<N>, weight: &Parameter, bias: Option<&Parameter>) -> Result<Array> {

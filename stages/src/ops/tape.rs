@@ -124,7 +124,6 @@ impl Sink {
     }
 
     /// Takes what has gathered of the gradient of a value, for an operator that adds it to its own and gives both.
-    #[cfg(any(feature = "cuda", test))]
     pub(super) fn gathered(&mut self, node: Option<usize>) -> Option<Array> {
         self.values[node?].take()
     }

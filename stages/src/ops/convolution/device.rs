@@ -113,9 +113,14 @@ fn plain(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Result<Tensor> 
 }
 
 /// Returns whether [`input_gradient`] adds what else there is of the gradient.
-#[cfg(any(feature = "cuda", test))]
 pub(super) fn adds(geometry: &Geometry, gradient: &Tensor) -> bool {
-    pointwise::is_product(geometry) && gpu::takes(gradient)
+    #[cfg(any(feature = "cuda", test))]
+    return pointwise::is_product(geometry) && gpu::takes(gradient);
+    #[cfg(not(any(feature = "cuda", test)))]
+    {
+        let _ = (geometry, gradient);
+        false
+    }
 }
 
 /// Returns the gradient by the images, to which, if it [`adds`], `other` is added.

@@ -65,14 +65,8 @@ pub(crate) fn convolution(
                 let sums = device::weight_gradient(&geometry, input, gradient)?;
                 sink.give_parameter(&weight, sums)?;
                 if x.node.is_some() {
-                    #[cfg(any(feature = "cuda", test))]
-                    let other = if device::adds(&geometry, gradient) {
-                        sink.gathered(x.node)
-                    } else {
-                        None
-                    };
-                    #[cfg(not(any(feature = "cuda", test)))]
-                    let other: Option<Array> = None;
+                    let adds = device::adds(&geometry, gradient);
+                    let other = adds.then(|| sink.gathered(x.node)).flatten();
                     let other = other.map(|other| Value::new(other, None).tensor().contiguous());
                     let back = device::input_gradient(
                         &geometry,

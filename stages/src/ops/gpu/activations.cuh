@@ -51,14 +51,9 @@ INLINE float share_below(float x, float *falling) {
     EACH_NUMBER level[i] = others[i] = 0;                                                                       \
     if (biased) floats_##WIDE(bias, channel, level);                                                            \
     EACH_ROWS(ROWS) {                                                                                           \
-      raw_##TAG raw[ROWS], other[ROWS];                                                                         \
-      EACH_TURN(ROWS) {                                                                                         \
-        raw[turn] = fetch_##TAG(x, FETCHED);                                                                    \
-        if (added) other[turn] = fetch_##TAG(residual, FETCHED);                                                \
-      }                                                                                                         \
+      FETCH_WITH(TAG, x, residual)                                                                              \
       EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
-        open_##TAG(raw[turn], values);                                                                          \
-        if (added) open_##TAG(other[turn], others);                                                             \
+        OPEN_WITH(TAG);                                                                                         \
         EACH_NUMBER {                                                                                           \
           float value = values[i] + level[i] + others[i];                                                       \
           value = value < lowest ? lowest : value;                                                              \
@@ -98,14 +93,9 @@ INLINE float share_below(float x, float *falling) {
       if (busy) {                                                                                               \
         floats_##WIDE(slope, channel, bend);                                                                    \
         EACH_ROWS(ROWS) {                                                                                       \
-          raw_##TAG raw[ROWS], back_of[ROWS];                                                                   \
-          EACH_TURN(ROWS) {                                                                                     \
-            back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
-            raw[turn] = fetch_##TAG(x, FETCHED);                                                                \
-          }                                                                                                     \
+          FETCH_BOTH(TAG, gradient, x)                                                                          \
           EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
-            open_##TAG(back_of[turn], given);                                                                   \
-            open_##TAG(raw[turn], values);                                                                      \
+            OPEN_BOTH(TAG);                                                                                     \
             EACH_NUMBER {                                                                                       \
               sum[i] += values[i] > 0 ? 0.f : given[i] * values[i];                                             \
               values[i] = values[i] > 0 ? given[i] : given[i] * bend[i];                                        \
@@ -180,15 +170,10 @@ INLINE float share_below(float x, float *falling) {
       if (busy) {                                                                                               \
         floats_##WIDE(scale, channel, factors);                                                                 \
         EACH_ROWS(ROWS) {                                                                                       \
-          raw_##TAG raw[ROWS], back_of[ROWS];                                                                   \
-          EACH_TURN(ROWS) {                                                                                     \
-            back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
-            raw[turn] = fetch_##TAG(branch, FETCHED);                                                           \
-          }                                                                                                     \
+          FETCH_BOTH(TAG, gradient, branch)                                                                     \
           EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
             float kept = keep[ROW / pixels];                                                                    \
-            open_##TAG(back_of[turn], given);                                                                   \
-            open_##TAG(raw[turn], values);                                                                      \
+            OPEN_BOTH(TAG);                                                                                     \
             EACH_NUMBER {                                                                                       \
               sum[i] += given[i] * kept * values[i];                                                            \
               values[i] = given[i] * kept * factors[i];                                                         \

@@ -92,14 +92,9 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
     EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
     if (bent) floats_##WIDE(slope, channel, bend);                                                              \
     EACH_ROWS(ROWS) {                                                                                           \
-      raw_##TAG raw[ROWS], other[ROWS];                                                                         \
-      EACH_TURN(ROWS) {                                                                                         \
-        raw[turn] = fetch_##TAG(x, FETCHED);                                                                    \
-        if (added) other[turn] = fetch_##TAG(residual, FETCHED);                                                \
-      }                                                                                                         \
+      FETCH_WITH(TAG, x, residual)                                                                              \
       EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
-        open_##TAG(raw[turn], values);                                                                          \
-        if (added) open_##TAG(other[turn], others);                                                             \
+        OPEN_WITH(TAG);                                                                                         \
         EACH_NUMBER {                                                                                           \
           float value = (values[i] - centre[i]) * factor[i] + level[i] + others[i];                             \
           /* what is not a number is neither, and stays */                                                      \

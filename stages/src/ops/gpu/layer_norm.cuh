@@ -113,15 +113,10 @@ INLINE float joined(const float *shared, count member, count sharers) {
       EACH_NUMBER by_bias[i] = by_weight[i] = 0;                                                                \
       if (busy)                                                                                                 \
         EACH_ROWS(ROWS) {                                                                                       \
-          raw_##TAG raw[ROWS], back_of[ROWS];                                                                   \
-          EACH_TURN(ROWS) {                                                                                     \
-            back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
-            raw[turn] = fetch_##TAG(x, FETCHED);                                                                \
-          }                                                                                                     \
+          FETCH_BOTH(TAG, gradient, x)                                                                          \
           EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
             float centre = mean[ROW], factor = inverse[ROW];                                                    \
-            open_##TAG(back_of[turn], given);                                                                   \
-            open_##TAG(raw[turn], values);                                                                      \
+            OPEN_BOTH(TAG);                                                                                     \
             EACH_NUMBER {                                                                                       \
               by_bias[i] += given[i];                                                                           \
               by_weight[i] += given[i] * (values[i] - centre) * factor;                                         \

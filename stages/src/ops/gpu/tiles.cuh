@@ -27,6 +27,26 @@
 #define ROW (row + turn * step)
 #define FETCHED ((ROW < rows ? ROW : row) * channels + channel)
 
+// Fetches ROWS rows of an array and of the gradient by it, and opens those of a turn.
+#define FETCH_BOTH(TAG, GRADIENT, X)                                                                            \
+  raw_##TAG raw[ROWS], back_of[ROWS];                                                                           \
+  EACH_TURN(ROWS) {                                                                                             \
+    back_of[turn] = fetch_##TAG(GRADIENT, FETCHED);                                                             \
+    raw[turn] = fetch_##TAG(X, FETCHED);                                                                        \
+  }
+#define OPEN_BOTH(TAG) open_##TAG(back_of[turn], given), open_##TAG(raw[turn], values)
+
+// Likewise an array and another, which is added to it where `added`.
+#define FETCH_WITH(TAG, X, OTHER)                                                                               \
+  raw_##TAG raw[ROWS], other[ROWS];                                                                             \
+  EACH_TURN(ROWS) {                                                                                             \
+    raw[turn] = fetch_##TAG(X, FETCHED);                                                                        \
+    if (added) other[turn] = fetch_##TAG(OTHER, FETCHED);                                                       \
+  }
+#define OPEN_WITH(TAG)                                                                                          \
+  open_##TAG(raw[turn], values);                                                                                \
+  if (added) open_##TAG(other[turn], others)
+
 // Adds up what the threads of a block have left in `shared` [sets, members, WIDE], over the lanes:
 // partial [parts, sets, channels].
 #define LANES_TO(partial, sets)                                                                                 \

@@ -206,6 +206,11 @@ fn leaf(tape: &mut Tape, name: &str, tensor: &Tensor, dtype: Option<DType>) -> R
     }))
 }
 
+/// Puts names to numbers, in order.
+fn named<const N: usize>(names: [&str; N], all: [Vec<f32>; N]) -> Numbers {
+    names.map(str::to_owned).into_iter().zip(all).collect()
+}
+
 /// Returns the numbers of a tensor of any type.
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)

@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::cases::draw;
-use super::{Numbers, Other, numbers};
+use super::{Numbers, Other, named, numbers};
 use crate::ops::Moves;
 use crate::ops::convolution::Geometry;
 #[cfg(any(feature = "cuda", test))]
@@ -49,13 +49,16 @@ fn check(geometry: &Geometry, device: &Device, dtype: Option<DType>) -> Result<N
             let bare = gpu::turned(geometry, &weight, dtype, geometry.taps() * geometry.inputs)?;
             let back = [&full, &bare].map(|rows| numbers(&gpu::unturned(geometry, rows)?));
             let [full_back, bare_back] = back;
-            return Ok(named([
-                numbers(&gpu::patches(geometry, &x)?)?,
-                numbers(&full)?,
-                numbers(&bare)?,
-                full_back?,
-                bare_back?,
-            ]));
+            return Ok(named(
+                NAMES,
+                [
+                    numbers(&gpu::patches(geometry, &x)?)?,
+                    numbers(&full)?,
+                    numbers(&bare)?,
+                    full_back?,
+                    bare_back?,
+                ],
+            ));
         }
     }
     let _ = (device, dtype);
@@ -63,19 +66,14 @@ fn check(geometry: &Geometry, device: &Device, dtype: Option<DType>) -> Result<N
     let bare = geometry.taps() * geometry.inputs;
     let full = bare.next_multiple_of(8);
     let rows = |length| rows(geometry, &weight, length);
-    Ok(named([
-        unfolded(geometry, &x, full),
-        rows(full),
-        rows(bare),
-        weight.clone(),
-        weight.clone(),
-    ]))
+    Ok(named(
+        NAMES,
+        [unfolded(geometry, &x, full), rows(full), rows(bare), weight.clone(), weight.clone()],
+    ))
 }
 
-fn named(all: [Vec<f32>; 5]) -> Numbers {
-    let names = ["patches", "full rows", "rows", "weight of full rows", "weight of rows"];
-    names.map(str::to_owned).into_iter().zip(all).collect()
-}
+/// What the numbers of a check are.
+const NAMES: [&str; 5] = ["patches", "full rows", "rows", "weight of full rows", "weight of rows"];
 
 /// Returns what the window sees, by plain loops.
 fn unfolded(geometry: &Geometry, x: &[f32], length: usize) -> Vec<f32> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 
 use super::cases::draw;
-use super::{Numbers, Other, numbers};
+use super::{Numbers, Other, named, numbers};
 use crate::ops::Moves;
 use crate::ops::convolution::Geometry;
 #[cfg(any(feature = "cuda", test))]
@@ -37,7 +37,7 @@ fn check(geometry: &Geometry, device: &Device, dtype: Option<DType>) -> Result<N
             let seen = gpu::gathered(geometry, &x)?;
             let alone = gpu::spread(geometry, &seen, None)?;
             let added = gpu::spread(geometry, &seen, Some(&x))?;
-            return Ok(named([numbers(&seen)?, numbers(&alone)?, numbers(&added)?]));
+            return Ok(named(NAMES, [numbers(&seen)?, numbers(&alone)?, numbers(&added)?]));
         }
     }
     let _ = (device, dtype);
@@ -55,9 +55,8 @@ fn check(geometry: &Geometry, device: &Device, dtype: Option<DType>) -> Result<N
             }
         }
     }
-    Ok(named([seen, alone, added]))
+    Ok(named(NAMES, [seen, alone, added]))
 }
 
-fn named(all: [Vec<f32>; 3]) -> Numbers {
-    ["seen", "spread", "added"].map(str::to_owned).into_iter().zip(all).collect()
-}
+/// What the numbers of a check are.
+const NAMES: [&str; 3] = ["seen", "spread", "added"];
