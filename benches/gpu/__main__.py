@@ -20,7 +20,7 @@ import networks
 import report
 
 BATCH, SIDE = 256, 112
-ROUNDS, WARM_UP = 20, 5
+ROUNDS, STEPS, WARM_UP = 10, 5, 5  # times that so many steps in a row are measured, and those that are not
 TRAININGS = {  # network: batch, side, steps
     "small-resnet": (16, 32, 20),
     "small-iresnet": (16, 32, 20),
@@ -206,15 +206,14 @@ def median(times):
 
 def measure_pipe(pipe, name):
     request = f"{name} {BATCH} {SIDE}"
-    walls = []
-    for number in range(WARM_UP + ROUNDS):
-        answer = pipe.ask(f"step {request}", 180 if number < WARM_UP else 60)
-        if "failure" in answer:
-            return answer
-        walls.append(answer["answer"]["wall"])
+    answers = [pipe.ask(f"steps {request} {WARM_UP}", 180)]
+    while len(answers) <= ROUNDS and "answer" in answers[-1]:
+        answers.append(pipe.ask(f"steps {request} {STEPS}"))
+    if "failure" in answers[-1]:
+        return answers[-1]
     process, allocated = networks.memory_of(pipe.process.pid), pipe.ask("memory").get("answer")
     profile = pipe.ask(f"profile {request}", 120)
-    seconds = median(walls[WARM_UP:])
+    seconds = median([answer["answer"]["wall"] for answer in answers[1:]])
     return {"seconds": seconds, "allocated": allocated, "process": process, "profile": profile}
 
 
@@ -226,7 +225,7 @@ def benchmark(pipe, clock):
         pipe.stop()  # gives the memory back
         ours = measure_pipe(pipe, name)
         pipe.stop()
-        found[name] = (ours, networks.result(networks.start(name, BATCH, SIDE, WARM_UP, ROUNDS), 120))
+        found[name] = (ours, networks.result(networks.start(name, BATCH, SIDE, WARM_UP, ROUNDS, STEPS), 120))
     return found
 
 
@@ -256,7 +255,7 @@ def main():
     operators, trainings, results, long = {}, {}, {}, None
     # torch compiles its networks while the operators are checked, and finds them in its cache when it is measured
     benchmarked = wanted("benchmark") and not options.cpu
-    compiling = [networks.start(name, BATCH, SIDE, 1, 1) for name in networks.NETWORKS if benchmarked]
+    compiling = [networks.start(name, BATCH, SIDE, 1, 1, 1) for name in networks.NETWORKS if benchmarked]
     other = Pipe(options.program, "cpu", "f32")
     pipes = {precision: Pipe(options.program, device, precision) for precision in ("f32", "bf16")}
     if options.cpu:

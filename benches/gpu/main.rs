@@ -68,14 +68,16 @@ impl Works {
                 let moved = moved.with_context(|| format!("`{line}` ends with no number"))?;
                 self.curve(words[1], batch, side, steps, moved)
             }
-            Some("step") => {
-                let place = self.place.clone();
+            Some("steps") => {
+                let (place, count) = (self.place.clone(), number(4)?);
                 let training = self.training(words[1], number(2)?, number(3)?)?;
-                let start = clock();
-                let loss = training.step()?;
                 place.wait()?;
-                ensure!(loss.is_finite(), "the loss is {loss}");
-                Ok(json!({ "wall": since(start) }))
+                let start = clock();
+                let losses = training.steps(count)?;
+                place.wait()?;
+                let wall = since(start);
+                ensure!(losses.iter().all(|loss| loss.is_finite()), "the losses are {losses:?}");
+                Ok(json!({ "wall": wall / count as f64 }))
             }
             Some("memory") => Ok(json!(self.place.most_bytes()?)),
             Some("profile") => {
@@ -120,7 +122,7 @@ impl Works {
         let training = Training::new(&settings(name)?, CLASSES, batch, side, &self.place)?;
         let mut training = training.moved(moved)?;
         let embeddings = training.embeddings()?;
-        let losses = (0..steps).map(|_| training.step()).collect::<anyhow::Result<Vec<f64>>>()?;
+        let losses = training.steps(steps)?;
         let finite = losses.iter().all(|loss| loss.is_finite());
         Ok(json!({
             "embeddings": embeddings,

@@ -1,6 +1,6 @@
 """PyTorch's side: the same networks in bf16 by autocast, channels_last and compiled; and the machine.
 
-`python3 networks.py NETWORK BATCH SIDE WARM_UP ROUNDS` measures one in a process of its own and prints JSON.
+`python3 networks.py NETWORK BATCH SIDE WARM_UP ROUNDS STEPS` measures one in a process of its own and prints JSON.
 """
 
 import json
@@ -69,19 +69,19 @@ def convnext_nano():
 NETWORKS = {"ir-50": iresnet50, "resnet-50": resnet50, "convnext-nano": convnext_nano}
 
 
-def measure(name, batch, side, warm_up, rounds):
+def measure(name, batch, side, warm_up, rounds, count):
     """Returns the median seconds of a training step and the most memory, or why there are none."""
     if torch is None:
         return {"failure": "torch is not installed"}
     if not torch.cuda.is_available():
         return {"failure": "torch sees no GPU"}
     try:
-        return steps(NETWORKS[name], batch, side, warm_up, rounds)
+        return steps(NETWORKS[name], batch, side, warm_up, rounds, count)
     except Exception as error:  # whatever it is, the rest goes on
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
 
 
-def steps(make, batch, side, warm_up, rounds):
+def steps(make, batch, side, warm_up, rounds, count):
     torch.backends.cudnn.benchmark = True
     net = make().cuda().to(memory_format=torch.channels_last).train()
     images = torch.randn(batch, 3, side, side, device="cuda").contiguous(memory_format=torch.channels_last)
@@ -106,9 +106,10 @@ def steps(make, batch, side, warm_up, rounds):
     for _ in range(rounds):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        step()
+        for _ in range(count):
+            step()
         torch.cuda.synchronize()
-        walls.append(time.perf_counter() - start)
+        walls.append((time.perf_counter() - start) / count)
     return {
         "seconds": sorted(walls)[len(walls) // 2],
         "allocated": torch.cuda.max_memory_allocated(),

@@ -60,7 +60,7 @@ def trainings(precision, found):
 def benchmark(results, batch, side):
     yield f"## Speed: training step, bf16, {batch} images of {side}x{side}\n"
     yield (
-        "PyTorch: autocast, channels_last, `torch.compile`, fused SGD. Medians, each alone on the GPU. Memory is the "
+        "PyTorch: autocast, channels_last, `torch.compile`, fused SGD. Medians of some steps in a row, each network alone on the GPU. Memory is the "
         "most that was allocated at once, and then all that the process holds, with the driver's and what is kept.\n"
     )
     rows = []

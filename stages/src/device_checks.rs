@@ -12,7 +12,7 @@ use crate::moment::Kept;
 use crate::ops::{Gradients, Numbers, Other, numbers};
 use crate::optim::AnyOptimizer;
 use crate::rng::Random;
-use crate::training::clip::clip;
+use crate::training::clip::Clip;
 use crate::training::loader::Loader;
 use crate::training::supply::Supply;
 use crate::weights::{Parameter, Weights};
@@ -75,7 +75,7 @@ fn loss(text: &str, device: &Device) -> Result<Numbers> {
     let loss = table::<AnyLoss>(text)?.build(&weights, width, classes)?;
     let embeddings = Var::from_tensor(&draw(4, "embeddings", &[rows, width], device)?)?;
     let labels: Vec<u32> = (0..rows).map(|row| (row * 23) as u32).collect();
-    let value = loss.forward(&embeddings, &labels)?;
+    let value = loss.forward(&embeddings, &labels)?.loss;
     let gradients = value.backward()?;
     let mut all = vec![("value".to_owned(), numbers(&value)?)];
     let head = weights.trainable().into_iter().map(|one| (one.name, one.variable));
@@ -118,7 +118,7 @@ fn steps(text: &str, device: &Device, dtype: Option<DType>) -> Result<Numbers> {
 
 fn limited(limit: f64, device: &Device) -> Result<Numbers> {
     let mut gradients = gradients(1, device)?;
-    clip(&mut gradients, limit)?;
+    Clip::to(limit).clip(&mut gradients)?;
     gradients.iter().map(|(name, tensor)| Ok((name.clone(), numbers(tensor)?))).collect()
 }
 

@@ -21,6 +21,13 @@ fn half() -> Probability {
     Probability::new(0.5)
 }
 
+impl Flip {
+    /// Mirrors every image.
+    pub(crate) fn always() -> Self {
+        Self { probability: Probability::new(1.0) }
+    }
+}
+
 impl Augmentation for Flip {
     fn draw(&self, _: [usize; 2], random: &mut Random) -> Change {
         if random.chance(self.probability.get()) { Change::Mirror } else { Change::Nothing }
@@ -32,14 +39,7 @@ mod tests {
     use super::super::tests::noise;
     use super::{Augmentation, Flip, half};
     use crate::data::golden::{array, check_picture, picture};
-    use crate::number::Probability;
     use crate::rng::Random;
-
-    impl Flip {
-        fn always() -> Self {
-            Self { probability: Probability::new(1.0) }
-        }
-    }
 
     #[test]
     fn a_mirrored_picture_is_that_of_torchvision() {

@@ -47,6 +47,13 @@ choices! {
     }
 }
 
+impl AnyAugmentation {
+    /// Returns that which mirrors every image.
+    pub(crate) fn mirror() -> Self {
+        Self::Flip(flip::Flip::always())
+    }
+}
+
 /// Makes a change on the CPU.
 fn change(mut picture: Picture, change: &Change) -> Picture {
     match change {

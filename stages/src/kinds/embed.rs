@@ -13,6 +13,7 @@ use crate::training::description::{Description, Precision, Which};
 use crate::training::inference::{embed, normalize};
 use crate::training::loader::Loader;
 use crate::training::set::open_images;
+use crate::training::supply::Supply;
 
 /// Computes the embedding of each image: `embeddings.safetensors` (tensor `embeddings`, f32,
 /// `[images, dimension]`), `index.jsonl` (`path`, `label`, `class`, `row` of each) and
@@ -147,9 +148,10 @@ impl Pass<'_> {
             [description.mean, description.std].map(|channels| channels.map(|x| x as f32));
         let loader = Loader::new(size, mean, std, workers.unwrap_or(cx.threads))?;
         let images = open_images(shards)?;
+        let supply = Supply::sparing(&images, &loader, batch, &device, network.dtype)?;
         let total = shards.len() as u64 * if flip { 2 } else { 1 };
         let pass = |mirror: bool, before: u64| {
-            embed(&network, &loader, &images, mirror, batch, |done| {
+            embed(&network, &supply, mirror, batch, |done| {
                 cx.check_cancelled()?;
                 let note = if mirror { "embedding mirror images" } else { "embedding" };
                 cx.progress(before + done, total, "images", note);

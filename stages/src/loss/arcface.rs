@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cross_entropy::cross_entropy;
-use super::{Loss, LossConfig, class_index};
+use super::{Judged, Loss, LossConfig, class_index};
 use crate::kind::Complaint;
 use crate::number::{NonNegative, Positive};
 use crate::ops::{self, Margin, Rule};
@@ -102,12 +102,10 @@ impl AngularMargin {
             MarginGradient::Detached => Ok((cosine + (target - cosine)?.detach())?),
         }
     }
-}
 
-impl Loss for AngularMargin {
-    fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Tensor> {
-        let cosines = self.cosines(embeddings)?;
-        let classes = class_index(&cosines, labels)?;
+    /// Returns the mean loss of cosines `[N, K]`.
+    fn loss(&self, cosines: &Tensor, labels: &[u32]) -> Result<Tensor> {
+        let classes = class_index(cosines, labels)?;
         let scale = self.config.scale.get();
         let margin = Margin {
             angle: self.config.margin.get(),
@@ -115,7 +113,7 @@ impl Loss for AngularMargin {
             detached: self.config.gradient == MarginGradient::Detached,
         };
         let rule = Rule { scale, smoothing: 0.0, margin: Some(margin) };
-        if let Some(loss) = ops::cross_entropy(&cosines, labels, rule)? {
+        if let Some(loss) = ops::cross_entropy(cosines, labels, rule)? {
             return Ok(loss);
         }
         let own = cosines.gather(&classes, 1)?;
@@ -125,6 +123,13 @@ impl Loss for AngularMargin {
         let mask = none.scatter_add(&classes, &change.detach().ones_like()?, 1)?;
         let scores = (cosines + mask.broadcast_mul(&change)?)?;
         cross_entropy(&(scores * scale)?, labels, 0.0)
+    }
+}
+
+impl Loss for AngularMargin {
+    fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Judged> {
+        let cosines = self.cosines(embeddings)?;
+        Ok(Judged { loss: self.loss(&cosines, labels)?, scores: cosines })
     }
 
     fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {

@@ -5,7 +5,7 @@ use candle_core::{D, DType, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Loss, LossConfig, class_index};
+use super::{Judged, Loss, LossConfig, class_index};
 use crate::number::Probability;
 use crate::ops::{self, Rule};
 use crate::weights::{Initialization, Parameter, Weights};
@@ -46,8 +46,9 @@ struct Linear {
 }
 
 impl Loss for Linear {
-    fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Tensor> {
-        cross_entropy(&self.logits(embeddings)?, labels, self.smoothing)
+    fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Judged> {
+        let scores = self.logits(embeddings)?;
+        Ok(Judged { loss: cross_entropy(&scores, labels, self.smoothing)?, scores })
     }
 
     fn logits(&self, embeddings: &Tensor) -> Result<Tensor> {

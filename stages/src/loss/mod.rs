@@ -21,12 +21,18 @@ pub(crate) trait LossConfig {
     }
 }
 
+/// What a loss says of a batch.
+pub(crate) struct Judged {
+    /// The mean loss, a scalar; gradients of the embeddings and of the head come from candle's `backward`.
+    pub(crate) loss: Tensor,
+    /// What the softmax saw of each class before any margin, `[N, K]`: the highest of a row is the guess.
+    pub(crate) scores: Tensor,
+}
+
 /// A loss with its head.
 pub(crate) trait Loss: Send + Sync {
-    /// Returns the mean loss, a scalar, from embeddings `[N, D]` and the class of each row.
-    ///
-    /// Gradients of the embeddings and of the head come from candle's `backward`.
-    fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Tensor>;
+    /// Judges embeddings `[N, D]` by the class of each row.
+    fn forward(&self, embeddings: &Tensor, labels: &[u32]) -> Result<Judged>;
 
     /// Returns the score of each class `[N, K]`, without any margin: what to predict from.
     fn logits(&self, embeddings: &Tensor) -> Result<Tensor>;
@@ -93,7 +99,7 @@ mod tests {
             parameter.variable.set(&expected[&parameter.name]).unwrap();
         }
         let labels = expected["labels"].to_dtype(candle_core::DType::U32).unwrap();
-        let value = loss.forward(&embeddings, &labels.to_vec1().unwrap()).unwrap();
+        let value = loss.forward(&embeddings, &labels.to_vec1().unwrap()).unwrap().loss;
         assert_close(&format!("{case}: loss"), &value, &expected["loss"], 2e-6);
         let logits = loss.logits(&embeddings).unwrap();
         assert_close(&format!("{case}: logits"), &logits, &expected["logits"], 2e-6);
@@ -137,7 +143,7 @@ mod tests {
         let embeddings = Var::from_vec(values, (rows, width), &Device::Cpu).unwrap();
         let weights = Weights::new(6, &Device::Cpu);
         let loss = parse(config).build(&weights, width, classes).unwrap();
-        let value = || loss.forward(&embeddings, &labels).unwrap();
+        let value = || loss.forward(&embeddings, &labels).unwrap().loss;
         let gradients = value().backward().unwrap();
         let head = weights.trainable().into_iter().map(|parameter| parameter.variable);
         for variable in head.chain([embeddings.clone()]) {
@@ -182,7 +188,7 @@ mod tests {
         let perfect = weights.trainable().pop().unwrap().variable.get(2).unwrap();
         let rows = Tensor::stack(&[perfect.zeros_like().unwrap(), perfect], 0).unwrap();
         let embeddings = Var::from_tensor(&rows.detach()).unwrap();
-        let value = loss.forward(&embeddings, &[1, 2]).unwrap();
+        let value = loss.forward(&embeddings, &[1, 2]).unwrap().loss;
         let gradients = value.backward().unwrap();
         let gradient = gradients.get(&embeddings).unwrap();
         let sum = (gradient.abs().unwrap().sum_all().unwrap() + value).unwrap();
@@ -194,7 +200,7 @@ mod tests {
         let weights = Weights::new(1, &Device::Cpu);
         let loss = parse("arcface = {}").build(&weights, 3, 4).unwrap();
         let embeddings = Tensor::ones((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let message = |labels: &[u32]| loss.forward(&embeddings, labels).unwrap_err().to_string();
+        let message = |labels: &[u32]| loss.forward(&embeddings, labels).err().unwrap().to_string();
         assert_eq!(message(&[0, 4]), "label 4 is not one of the 4 classes 0..4");
         assert_eq!(message(&[0]), "1 labels for 2 embeddings");
     }

@@ -185,7 +185,7 @@ mod tests {
         let output = model.forward(&mut tape, &images, &mut Random::new(0, "none", &[])).unwrap();
         assert_close("in training", output.tensor(), &expected["training"], 1e-4);
         let features = Var::from_tensor(output.tensor()).unwrap();
-        let value = loss.forward(&features, &[0, 1, 0, 1]).unwrap();
+        let value = loss.forward(&features, &[0, 1, 0, 1]).unwrap().loss;
         assert_close("loss", &value, &expected["loss"], 1e-4);
         let heads = value.backward().unwrap();
         let back = heads.get(&features).unwrap().clone();

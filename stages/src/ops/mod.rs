@@ -31,6 +31,7 @@ mod parity;
 mod planes;
 mod prelu;
 mod profile;
+mod readings;
 mod rectifier;
 mod roof;
 mod rounded;
@@ -57,10 +58,7 @@ pub(crate) use gpu::layout;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::most_bytes;
 #[cfg(any(feature = "cuda", test))]
-pub(crate) use gpu::{
-    Changed, Pictures, Staged, Uploads, adapt_all, descend_all, free_bytes, planes_at, shorten,
-    takes,
-};
+pub(crate) use gpu::{Changed, Pictures, Staged, Table, Uploads, free_bytes, planes_at, takes};
 pub(crate) use layer_norm::{LayerNorm, layer_norm};
 pub(crate) use layer_scale::scaled_sum;
 pub(crate) use linear::linear;
@@ -70,6 +68,7 @@ pub use parity::{Parity, Verdict};
 pub(crate) use planes::split_pixels;
 pub(crate) use prelu::prelu;
 pub use profile::{Clock, Profile, Share};
+pub(crate) use readings::{Reading, Readings};
 pub(crate) use rectifier::Rectifier;
 pub(crate) use roof::{SquareProduct, multiply_adds};
 pub(crate) use rounded::Rounded;

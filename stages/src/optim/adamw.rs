@@ -66,6 +66,8 @@ impl OptimizerConfig for Adamw {
             epsilon: self.epsilon.get(),
             steps: 0,
             slots: slots.collect::<Result<_>>()?,
+            #[cfg(any(feature = "cuda", test))]
+            table: ops::Table::default(),
         }))
     }
 
@@ -79,6 +81,9 @@ struct Adam {
     epsilon: f64,
     steps: u32,
     slots: Vec<Slot>,
+    /// Of all slots, for a GPU.
+    #[cfg(any(feature = "cuda", test))]
+    table: ops::Table,
 }
 
 struct Slot {
@@ -182,7 +187,7 @@ impl Adam {
 #[cfg(any(feature = "cuda", test))]
 impl Adam {
     /// Changes all weights in place, in one launch.
-    fn step_on_gpu(&self, gradients: &[Tensor], factors: &[Factors]) -> Result<()> {
+    fn step_on_gpu(&mut self, gradients: &[Tensor], factors: &[Factors]) -> Result<()> {
         let copies: Vec<Option<Tensor>> =
             self.slots.iter().map(|slot| slot.parameter.rounded.current()).collect();
         let mut changed = Vec::with_capacity(gradients.len());
@@ -192,7 +197,7 @@ impl Adam {
             changed.push(ops::Changed { weights, gradient, moments, copy: copy.as_ref() });
         }
         let factors: Vec<AdamFactors> = factors.iter().map(Factors::rounded).collect();
-        ops::adapt_all(&changed, &factors)
+        self.table.adapt(&changed, &factors)
     }
 }
 

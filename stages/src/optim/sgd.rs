@@ -61,6 +61,8 @@ impl OptimizerConfig for Sgd {
             momentum: self.momentum.get(),
             nesterov: self.nesterov,
             slots: slots.collect::<Result<_>>()?,
+            #[cfg(any(feature = "cuda", test))]
+            table: ops::Table::default(),
         }))
     }
 
@@ -84,6 +86,9 @@ struct Descent {
     momentum: f64,
     nesterov: bool,
     slots: Vec<Slot>,
+    /// Of all slots, for a GPU.
+    #[cfg(any(feature = "cuda", test))]
+    table: ops::Table,
 }
 
 struct Slot {
@@ -155,7 +160,7 @@ impl Descent {
 #[cfg(any(feature = "cuda", test))]
 impl Descent {
     /// Changes all weights in place, in one launch.
-    fn step_on_gpu(&self, gradients: &[Tensor], rate: f64) -> Result<()> {
+    fn step_on_gpu(&mut self, gradients: &[Tensor], rate: f64) -> Result<()> {
         let (momentum, rate, nesterov) = (self.momentum as f32, rate as f32, self.nesterov);
         let copies: Vec<Option<Tensor>> =
             self.slots.iter().map(|slot| slot.parameter.rounded.current()).collect();
@@ -169,7 +174,7 @@ impl Descent {
             let decay = slot.decay as f32;
             DescentFactors { momentum, rate, decay, nesterov }
         });
-        ops::descend_all(&changed, &factors.collect::<Vec<_>>())
+        self.table.descend(&changed, &factors.collect::<Vec<_>>())
     }
 }
 

@@ -4,21 +4,22 @@ use anyhow::Context as _;
 use candle_core::{D, DType, Tensor, Var};
 
 use super::network::Network;
+use crate::loss::Judged;
 use crate::ops::{Gradients, Tape, Value};
 use crate::rng::Random;
 use crate::weights::Parameter;
 
 /// What one batch teaches.
 pub(crate) struct Lesson {
-    /// The loss, the mean over the batch.
-    pub(crate) loss: f64,
-    /// Images whose highest logit was that of their class.
-    pub(crate) right: u64,
+    /// The loss, the mean over the batch, a scalar.
+    pub(crate) loss: Tensor,
+    /// The class with the highest score of each image, u32 `[N]`.
+    pub(crate) guesses: Tensor,
     /// What the loss gains by each parameter.
     pub(crate) gradients: Gradients,
 }
 
-/// Computes the loss of images `[N, H, W, 3]` of these classes, and all gradients.
+/// Computes the loss of images `[N, H, W, 3]` of these classes, and all gradients; waits for no device.
 ///
 /// # Errors
 ///
@@ -34,7 +35,7 @@ pub(crate) fn learn(
     let images = Value::constant(pixels.to_dtype(network.dtype)?);
     let embeddings = network.model.forward(tape, &images, random)?;
     let leaf = Var::from_tensor(&embeddings.tensor().to_dtype(DType::F32)?)?;
-    let loss = network.head.forward(leaf.as_tensor(), labels)?;
+    let Judged { loss, scores } = network.head.forward(leaf.as_tensor(), labels)?;
     let from_head = loss.backward()?;
     let back = from_head.get(&leaf).context("the loss does not depend on the embeddings")?;
     let mut gradients = tape.backward(&embeddings, back.clone())?;
@@ -43,14 +44,8 @@ pub(crate) fn learn(
             gradients.insert(parameter.name.clone(), gradient.clone());
         }
     }
-    let right = count_right(&network.head.logits(&leaf.as_detached_tensor())?, labels)?;
-    Ok(Lesson { loss: f64::from(loss.to_scalar::<f32>()?), right, gradients })
-}
-
-/// Returns for how many rows of logits `[N, K]` the highest is that of the label.
-fn count_right(logits: &Tensor, labels: &[u32]) -> candle_core::Result<u64> {
-    let guesses = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
-    Ok(guesses.iter().zip(labels).filter(|(guess, label)| guess == label).count() as u64)
+    let guesses = scores.detach().argmax(D::Minus1)?;
+    Ok(Lesson { loss: loss.detach(), guesses, gradients })
 }
 
 #[cfg(test)]
@@ -95,7 +90,7 @@ mod tests {
         let kept = network.weights.tensors().into_iter().map(|(name, kept)| (name, flat(&kept)));
         let gradients = lesson.gradients.iter();
         let gradients = gradients.map(|(name, one)| (format!("gradient by {name}"), flat(one)));
-        kept.chain(gradients).chain([("loss".to_owned(), vec![lesson.loss as f32])]).collect()
+        kept.chain(gradients).chain([("loss".to_owned(), flat(&lesson.loss))]).collect()
     }
 
     fn length(numbers: impl Iterator<Item = f32>) -> f64 {

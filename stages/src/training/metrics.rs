@@ -51,6 +51,11 @@ impl Sums {
         self.loss = (f64::from_bits(self.loss) + loss * images as f64).to_bits();
     }
 
+    /// Returns whether no batch was added yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.images == 0
+    }
+
     /// Returns the mean loss so far.
     pub(crate) fn loss(&self) -> f64 {
         f64::from_bits(self.loss) / self.images.max(1) as f64
@@ -106,6 +111,7 @@ mod tests {
     #[test]
     fn sums_survive_json_bit_for_bit() {
         let mut sums = Sums::default();
+        assert!(sums.is_empty() && sums.loss() == 0.0);
         for batch in 1..=100 {
             sums.add(3, 1.0 / f64::from(batch), u64::from(batch % 2 == 0));
         }

@@ -1,5 +1,6 @@
 //! The training loop and what it stands on.
 
+pub(crate) mod answers;
 mod checkpoint;
 pub(crate) mod clip;
 pub(crate) mod description;

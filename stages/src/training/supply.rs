@@ -1,4 +1,4 @@
-//! How the images of a training reach its device: made on the CPU, or their bytes on the GPU and changed there.
+//! How images reach the device of a network: made on the CPU, or their bytes on the GPU and changed there.
 //!
 //! A GPU that has room keeps the bytes of all images; else those of each batch are copied while it computes. The
 //! random numbers are the same in every way, and the two ways of a GPU give the same bytes.
@@ -40,7 +40,7 @@ fn way(set: u64, free: u64) -> Way {
 #[cfg(any(feature = "cuda", test))]
 const BLOCK: usize = 1 << 30;
 
-/// The images of a training, on their way to one device.
+/// The images of a set, on their way to one device.
 pub(crate) struct Supply<'a> {
     images: &'a Images,
     loader: &'a Loader,
@@ -91,6 +91,26 @@ impl<'a> Supply<'a> {
             let way = way(set, free);
             tracing::info!(set, free, ?way, "images for the GPU");
             return Self::on_gpu(images, loader, batch, device, dtype, way);
+        }
+        Ok(Self { images, loader, device: device.clone(), held: Held::Host })
+    }
+
+    /// As [`Self::open`], for images that are seldom wanted: a GPU keeps none of them.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(unused_variables, reason = "for a GPU"))]
+    pub(crate) fn sparing(
+        images: &'a Images,
+        loader: &'a Loader,
+        batch: usize,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        #[cfg(any(feature = "cuda", test))]
+        if ops::free_bytes(device)?.is_some() {
+            return Self::on_gpu(images, loader, batch, device, dtype, Way::Streamed);
         }
         Ok(Self { images, loader, device: device.clone(), held: Held::Host })
     }
@@ -147,6 +167,11 @@ impl<'a> Supply<'a> {
             }
         };
         Ok(Self { images, loader, device: device.clone(), held })
+    }
+
+    /// How many images there are.
+    pub(crate) fn len(&self) -> usize {
+        self.images.len()
     }
 
     /// Calls `consume` with each batch in turn, `[batch, height, width, 3]`, while the next ones are being made.

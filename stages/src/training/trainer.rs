@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use candle_core::Tensor;
 
+use super::answers::{Answer, Answered, Answers};
 use super::checkpoint::{Checkpoints, Timer};
-use super::clip::clip;
+use super::clip::Clip;
 use super::divergence::Moment;
 use super::inference::{embed, normalize};
-use super::learning::{Lesson, learn};
+use super::learning::learn;
 use super::loader::Loader;
 use super::metrics::{EpochMetrics, Sums};
 use super::network::Network;
@@ -47,10 +48,21 @@ pub(crate) struct Trainer<'a> {
     network: Network,
     parameters: Vec<Parameter>,
     optimizer: Box<dyn Optimizer>,
+    clip: Option<Clip>,
     checkpoints: Checkpoints,
     timer: Timer,
     state: State,
     batches: u64,
+    answers: Answers,
+    unread: Option<Unread>,
+}
+
+/// A step whose answer no figure knows of yet.
+struct Unread {
+    answer: Answer,
+    at: Moment,
+    /// Steps before it.
+    step: u64,
 }
 
 /// What a training leaves, besides the network with its last weights.
@@ -101,10 +113,13 @@ impl<'a> Trainer<'a> {
             network,
             parameters,
             optimizer,
+            clip: settings.gradient_clip.map(|limit| Clip::to(limit.get())),
             checkpoints,
             timer: Timer::start(interval),
             state,
             batches: (images / batch) as u64,
+            answers: Answers::new(),
+            unread: None,
         })
     }
 
@@ -116,8 +131,9 @@ impl<'a> Trainer<'a> {
     pub(crate) fn run(mut self, data: &Data) -> anyhow::Result<Trained> {
         let settings = self.settings;
         let (device, batch) = (self.network.weights.device(), settings.batch.get() as usize);
-        let images = &data.train.images;
-        let supply = Supply::open(images, &data.loader, batch, device, self.network.dtype)?;
+        let (loader, dtype) = (&data.loader, self.network.dtype);
+        let supply = Supply::open(&data.train.images, loader, batch, device, dtype)?;
+        let dev = Supply::sparing(&data.dev.images, loader, batch, device, dtype)?;
         while self.state.position.epoch < self.epochs() {
             let epoch = self.state.position.epoch;
             let mut order: Vec<usize> = (0..data.train.labels.len()).collect();
@@ -130,7 +146,7 @@ impl<'a> Trainer<'a> {
                 self.step(&pixels, &labels)?;
                 self.after_step()
             })?;
-            self.finish_epoch(data)?;
+            self.finish_epoch(data, &dev)?;
             let every = u64::from(settings.checkpoint.epochs);
             let done = self.state.position.epoch;
             if every > 0 && done.is_multiple_of(every) && done < self.epochs() {
@@ -146,33 +162,52 @@ impl<'a> Trainer<'a> {
         let step = self.state.position.step;
         let (network, mut tape) = (&self.network, Tape::training());
         let mut random = Random::new(self.settings.seed, "dropout", &[step]);
-        let lesson = learn(network, &self.parameters, &mut tape, pixels, labels, &mut random)?;
-        let Lesson { loss: value, right, mut gradients } = lesson;
-        self.state.position.divergence.watch(value, at)?;
-        if let Some(limit) = self.settings.gradient_clip {
-            clip(&mut gradients, limit.get())?;
+        let mut lesson = learn(network, &self.parameters, &mut tape, pixels, labels, &mut random)?;
+        if let Some(clip) = &mut self.clip {
+            clip.clip(&mut lesson.gradients)?;
         }
-        self.optimizer.step(&gradients, at.rate)?;
-        self.state.position.sums.add(labels.len() as u64, value, right);
+        self.optimizer.step(&lesson.gradients, at.rate)?;
+        // the device computes this step while the one before is looked at
+        let answer = self.answers.begin(&lesson, labels)?;
+        match self.unread.replace(Unread { answer, at, step }) {
+            Some(before) => self.note(before),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of what the network answered in a step.
+    fn note(&mut self, unread: Unread) -> anyhow::Result<()> {
+        let Unread { answer, at, step } = unread;
+        let Answered { loss, images, right } = answer.finish()?;
+        let State { position, events, .. } = &mut self.state;
+        position.divergence.watch(loss, at)?;
+        position.sums.add(images, loss, right);
         if step.is_multiple_of(EVENT_INTERVAL) {
-            let scalars = [("loss/batch", value), ("learning-rate", at.rate)];
-            self.state.events.scalars(step, &scalars);
+            events.scalars(step, &[("loss/batch", loss), ("learning-rate", at.rate)]);
+        }
+        if (step + 1).is_multiple_of(u64::from(self.settings.log_interval.get())) {
+            let (Moment { epoch, batch, rate }, loss) = (at, position.sums.loss());
+            tracing::info!(epoch, batch, loss, rate, "step");
         }
         Ok(())
     }
 
+    /// Takes note of every step so far, before figures or weights are used.
+    fn catch_up(&mut self) -> anyhow::Result<()> {
+        self.unread.take().map_or(Ok(()), |last| self.note(last))
+    }
+
     /// Counts the step, tells of it, and keeps what is worth keeping.
     fn after_step(&mut self) -> anyhow::Result<()> {
-        let rate = self.moment().rate;
         let position = &mut self.state.position;
         position.step += 1;
         position.batch += 1;
-        let (epoch, step, loss) = (position.epoch + 1, position.step, position.sums.loss());
-        if step.is_multiple_of(u64::from(self.settings.log_interval.get())) {
-            tracing::info!(epoch, batch = position.batch, loss, rate, "step");
-        }
+        let (epoch, step) = (position.epoch + 1, position.step);
+        let sums = &position.sums;
+        // the first answer of an epoch comes with its second step
+        let loss = if sums.is_empty() { "".into() } else { format!(", loss {:.3}", sums.loss()) };
         let batch = u64::from(self.settings.batch.get());
-        let note = format!("epoch {epoch}/{}, loss {loss:.3}{}", self.epochs(), self.last_dev());
+        let note = format!("epoch {epoch}/{}{loss}{}", self.epochs(), self.last_dev());
         self.cx.progress(step * batch, self.epochs() * self.batches * batch, "images", note);
         if self.cx.check_cancelled().is_err() {
             self.save()?;
@@ -185,11 +220,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Judges the weights, and keeps them when they are the best so far.
-    fn finish_epoch(&mut self, data: &Data) -> anyhow::Result<()> {
+    fn finish_epoch(&mut self, data: &Data, dev: &Supply<'_>) -> anyhow::Result<()> {
+        self.catch_up()?;
         let epoch = self.state.position.epoch + 1;
         let last = self.state.position.step - 1;
         let rate = self.rate(last);
-        let (accuracy, retrieval) = match self.judge(data) {
+        let (accuracy, retrieval) = match self.judge(&data.dev, dev) {
             Ok(figures) => figures,
             Err(error) => {
                 if self.cx.check_cancelled().is_err() {
@@ -224,11 +260,15 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn judge(&self, data: &Data) -> anyhow::Result<(Accuracy, Retrieval)> {
-        let (network, dev) = (&self.network, &data.dev);
+    fn judge(
+        &self,
+        dev: &LabelledSet,
+        supply: &Supply<'_>,
+    ) -> anyhow::Result<(Accuracy, Retrieval)> {
+        let network = &self.network;
         let batch = self.settings.batch.get() as usize;
         let seen = |_| self.cx.check_cancelled();
-        let mut embeddings = embed(network, &data.loader, &dev.images, false, batch, seen)?;
+        let mut embeddings = embed(network, supply, false, batch, seen)?;
         let mut set = ClosedSet::new(dev.classes.len());
         network.logits(&[&embeddings], |image, logits| {
             set.add(logits, dev.labels[image]);
@@ -258,7 +298,8 @@ impl<'a> Trainer<'a> {
         Ok(Trained { network: self.network, best, metrics, events })
     }
 
-    fn save(&self) -> anyhow::Result<()> {
+    fn save(&mut self) -> anyhow::Result<()> {
+        self.catch_up()?;
         let checkpoint = self.state.freeze(&self.network.weights, self.optimizer.as_ref())?;
         self.checkpoints.save(self.state.position.step, &checkpoint)
     }

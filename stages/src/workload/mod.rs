@@ -20,6 +20,7 @@ use crate::model::AnyModel;
 use crate::ops::{Clock, Parity, Profile, Tape, Value};
 use crate::optim::{AnyOptimizer, Optimizer};
 use crate::rng::Random;
+use crate::training::answers::{Answer, Answers};
 use crate::training::description::Precision;
 use crate::training::learning::learn;
 use crate::training::loader::Loader;
@@ -93,6 +94,7 @@ pub struct Training {
     optimizer: Box<dyn Optimizer>,
     images: Tensor,
     labels: Vec<u32>,
+    answers: Answers,
 }
 
 impl Training {
@@ -120,7 +122,7 @@ impl Training {
             (0..batch * side * side * 3).map(|_| random.normal() as f32).collect();
         let images = Tensor::from_vec(pixels, (batch, side, side, 3), device)?;
         let labels = (0..batch).map(|image| (image % classes) as u32).collect();
-        Ok(Self { network, parameters, optimizer, images, labels })
+        Ok(Self { network, parameters, optimizer, images, labels, answers: Answers::new() })
     }
 
     /// Moves every pixel by about this share of it, at random: what comes of it is what rounding can do.
@@ -143,7 +145,23 @@ impl Training {
     ///
     /// When the images are too small for the network.
     pub fn step(&mut self) -> anyhow::Result<f64> {
-        self.step_on(&mut Tape::training())
+        Ok(self.step_on(&mut Tape::training())?.finish()?.loss)
+    }
+
+    /// Takes so many steps as a training does, which reads an answer while the next step is computed, and returns
+    /// the losses before them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
+    pub fn steps(&mut self, count: usize) -> anyhow::Result<Vec<f64>> {
+        let (mut losses, mut unread) = (Vec::with_capacity(count), None);
+        for _ in 0..count {
+            let answer = self.step_on(&mut Tape::training())?;
+            losses.extend(unread.replace(answer).map(Answer::finish));
+        }
+        losses.extend(unread.map(Answer::finish));
+        losses.into_iter().map(|answered| Ok(answered?.loss)).collect()
     }
 
     /// Takes one step and measures its operators.
@@ -153,7 +171,7 @@ impl Training {
     /// As [`Self::step`].
     pub fn measured_step(&mut self, clock: Clock) -> anyhow::Result<Profile> {
         let mut tape = Tape::training().measured(clock, self.images.device());
-        self.step_on(&mut tape)?;
+        self.step_on(&mut tape)?.finish()?;
         Ok(tape.profile())
     }
 
@@ -204,12 +222,12 @@ impl Training {
         Ok(tape.profile())
     }
 
-    fn step_on(&mut self, tape: &mut Tape) -> anyhow::Result<f64> {
+    fn step_on(&mut self, tape: &mut Tape) -> anyhow::Result<Answer> {
         let (network, images, labels) = (&self.network, &self.images, &self.labels);
         let mut random = Random::new(0, "dropout", &[]);
         let lesson = learn(network, &self.parameters, tape, images, labels, &mut random)?;
         self.optimizer.step(&lesson.gradients, 1e-3)?;
-        Ok(lesson.loss)
+        self.answers.begin(&lesson, labels)
     }
 }
 
@@ -283,13 +301,10 @@ mod tests {
                         optimizer.sgd = {}";
         let mut training = Training::new(settings, 3, 4, 16, &cpu("f32")).unwrap();
         let first = training.step().unwrap();
-        let mut last = first;
-        for _ in 0..20 {
-            last = training.step().unwrap();
-        }
+        let last = training.steps(20).unwrap()[19];
         assert!(last < first, "{last} after {first}");
         let mut rounded = Training::new(settings, 3, 4, 16, &cpu("bf16")).unwrap();
-        let steps: Vec<f64> = (0..21).map(|_| rounded.step().unwrap()).collect();
+        let steps = rounded.steps(21).unwrap();
         let near = |one: f64, other: f64| (one - other).abs() < 0.05 * first;
         assert!(near(steps[0], first) && near(steps[20], last), "{first}, {last}; {steps:?}");
         let profile = training.measured_step(|| 1).unwrap();

@@ -5,6 +5,8 @@
 
 mod depthwise;
 #[cfg(feature = "cuda")]
+mod downloads;
+#[cfg(feature = "cuda")]
 mod driver;
 #[cfg(not(feature = "cuda"))]
 mod emulation;
@@ -22,6 +24,8 @@ mod weights;
 
 pub(super) use self::depthwise::{Direction, forward as depthwise, gradient as depthwise_gradient};
 #[cfg(feature = "cuda")]
+pub(crate) use self::downloads::{Download, Downloaded, Downloads};
+#[cfg(feature = "cuda")]
 pub(crate) use self::driver::{free_bytes, most_bytes, takes};
 #[cfg(all(test, not(feature = "cuda")))]
 pub(super) use self::emulation::{apart, emulated};
@@ -38,7 +42,7 @@ pub(super) use self::strides::{gathered, spread};
 pub(super) use self::tiles::{Tiles, folded, of_columns};
 #[cfg(test)]
 pub(crate) use self::update::layout;
-pub(crate) use self::update::{Changed, adapt_all, descend_all, shorten};
+pub(crate) use self::update::{Changed, Table};
 pub(crate) use self::uploads::{Staged, Uploads};
 pub(super) use self::weights::{turned, unturned};
 

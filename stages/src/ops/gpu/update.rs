@@ -1,10 +1,10 @@
 //! Every weight of a network changed in one launch, and the gradients' common norm limited in a few.
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 
 use super::BLOCK;
-use super::launch::{Argument, Argument::Count, Argument::Float, address, filled, launch};
+use super::launch::{Argument, Argument::Count, Argument::Float, address, filled as room, launch};
 use super::tiles::folded;
 use crate::ops::update::{AdamFactors, DescentFactors};
 
@@ -34,15 +34,95 @@ fn pieces(lengths: &[usize]) -> Vec<[u32; 2]> {
     lengths.iter().enumerate().flat_map(of_one).collect()
 }
 
-/// The tensors of a network as the kernels find them.
-struct Table {
+/// Numbers that kernels read, on the device; copied there only when they have changed.
+struct Shown<N>(Option<(Vec<N>, Tensor)>);
+
+impl<N> Default for Shown<N> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<N: WithDType> Shown<N> {
+    fn on(&mut self, device: &Device, numbers: Vec<N>) -> Result<Tensor> {
+        if let Some((before, tensor)) = &self.0
+            && *before == numbers
+            && tensor.device().same_device(device)
+        {
+            return Ok(tensor.clone());
+        }
+        let tensor =
+            Tensor::from_slice(&numbers, numbers.len(), &Device::Cpu)?.to_device(device)?;
+        Ok(self.0.insert((numbers, tensor)).1.clone())
+    }
+}
+
+/// The tensors of a network as the kernels find them. From step to step most of it stays: lengths always do, and
+/// gradients mostly lie where those before them did.
+#[derive(Default)]
+pub(crate) struct Table {
+    pieces: Shown<u32>,
+    lengths: Shown<u32>,
+    rows: Shown<i64>,
+    factors: Shown<f32>,
+}
+
+/// A table filled in for one launch.
+struct Filled {
     device: Device,
     pieces: usize,
     arrays: [Tensor; 3],
 }
 
 impl Table {
-    fn new(changed: &[Changed<'_>]) -> Result<Option<Self>> {
+    /// As [`crate::ops::descend`], of all tensors at once; `by` has the same rate and momentum for each.
+    ///
+    /// # Errors
+    ///
+    /// When shapes differ, or the driver refuses it.
+    pub(crate) fn descend(&mut self, changed: &[Changed<'_>], by: &[DescentFactors]) -> Result<()> {
+        let Some((filled, same)) = self.fill(changed)?.zip(by.first()) else { return Ok(()) };
+        let decays = by.iter().map(|by| by.decay).collect();
+        let decays = self.factors.on(&filled.device, decays)?;
+        let DescentFactors { momentum, rate, nesterov, .. } = *same;
+        let rest = [address(&decays)?, Float(momentum), Float(rate), Argument::Flag(nesterov)];
+        filled.launch("descend", &rest)
+    }
+
+    /// As [`crate::ops::adapt`], of all tensors at once; `by` differs in how weights shrink alone.
+    ///
+    /// # Errors
+    ///
+    /// When shapes differ, or the driver refuses it.
+    pub(crate) fn adapt(&mut self, changed: &[Changed<'_>], by: &[AdamFactors]) -> Result<()> {
+        let Some((filled, same)) = self.fill(changed)?.zip(by.first()) else { return Ok(()) };
+        let shrinks = by.iter().map(|by| by.shrink).collect();
+        let shrinks = self.factors.on(&filled.device, shrinks)?;
+        let AdamFactors { keep, take, rate, scale, epsilon, .. } = *same;
+        let factors = [keep[0], keep[1], take[0], take[1], rate, scale, epsilon];
+        let mut rest = vec![address(&shrinks)?];
+        rest.extend(factors.map(Float));
+        filled.launch("adapt", &rest)
+    }
+
+    /// Scales gradients in place so that their common Euclidean norm is at most `limit`. Nothing waits for the GPU.
+    ///
+    /// # Errors
+    ///
+    /// When a gradient is not contiguous f32, or the driver refuses it.
+    pub(crate) fn shorten(&mut self, gradients: &[&Tensor], limit: f64) -> Result<()> {
+        let one =
+            |&gradient: &_| Changed { weights: gradient, gradient, moments: [None; 2], copy: None };
+        let changed: Vec<Changed<'_>> = gradients.iter().map(one).collect();
+        let Some(filled) = self.fill(&changed)? else { return Ok(()) };
+        let partial = room(&filled.device, DType::F32, (filled.pieces, SHARERS))?;
+        filled.launch("squares", &[address(&partial)?])?;
+        let sums = folded(&partial, SHARERS)?;
+        let sum = folded(&sums, 1)?;
+        filled.launch("shorten", &[address(&sum)?, Float(limit as f32)])
+    }
+
+    fn fill(&mut self, changed: &[Changed<'_>]) -> Result<Option<Filled>> {
         let Some(first) = changed.first() else { return Ok(None) };
         let device = first.weights.device().clone();
         let lengths: Vec<usize> = changed.iter().map(|one| one.weights.elem_count()).collect();
@@ -54,7 +134,7 @@ impl Table {
                 other => anyhow::bail!("{other:?} is no address"),
             }
         };
-        let mut rows = Vec::with_capacity(changed.len());
+        let mut rows = Vec::with_capacity(7 * changed.len());
         for (Changed { weights, gradient, moments, copy }, &length) in changed.iter().zip(&lengths)
         {
             let all = [Some(*weights), Some(*gradient), moments[0], moments[1], *copy];
@@ -75,17 +155,18 @@ impl Table {
             ]);
         }
         let pieces = pieces(&lengths);
+        let count = pieces.len();
         let lengths: Vec<u32> = lengths.iter().map(|&length| length as u32).collect();
-        let flat: Vec<u32> = pieces.iter().flatten().copied().collect();
-        let upload = |tensor: candle_core::Result<Tensor>| tensor?.to_device(&device);
         let arrays = [
-            upload(Tensor::new(flat, &Device::Cpu))?,
-            upload(Tensor::new(lengths, &Device::Cpu))?,
-            upload(Tensor::new(rows, &Device::Cpu))?,
+            self.pieces.on(&device, pieces.into_iter().flatten().collect())?,
+            self.lengths.on(&device, lengths)?,
+            self.rows.on(&device, rows)?,
         ];
-        Ok(Some(Self { device, pieces: pieces.len(), arrays }))
+        Ok(Some(Filled { device, pieces: count, arrays }))
     }
+}
 
+impl Filled {
     fn launch(&self, kernel: &str, rest: &[Argument]) -> Result<()> {
         let mut arguments = vec![Count(self.pieces)];
         for array in &self.arrays {
@@ -93,11 +174,6 @@ impl Table {
         }
         arguments.extend(rest);
         launch(&self.device, kernel, self.pieces * SHARERS, &arguments)
-    }
-
-    /// Returns one number for each tensor.
-    fn numbers(&self, numbers: Vec<f32>) -> Result<Tensor> {
-        Ok(Tensor::new(numbers, &Device::Cpu)?.to_device(&self.device)?)
     }
 }
 
@@ -108,52 +184,6 @@ pub(crate) fn layout(weight: &Tensor) -> [usize; 3] {
         [outputs, inputs, down, across] => [outputs, inputs, down * across],
         _ => [weight.elem_count(), 1, 1],
     }
-}
-
-/// As [`crate::ops::descend`], of all tensors at once; `by` has the same rate and momentum for each.
-///
-/// # Errors
-///
-/// When shapes differ, or the driver refuses it.
-pub(crate) fn descend_all(changed: &[Changed<'_>], by: &[DescentFactors]) -> Result<()> {
-    let Some((table, same)) = Table::new(changed)?.zip(by.first()) else { return Ok(()) };
-    let decays = table.numbers(by.iter().map(|by| by.decay).collect())?;
-    let DescentFactors { momentum, rate, nesterov, .. } = *same;
-    let rest = [address(&decays)?, Float(momentum), Float(rate), Argument::Flag(nesterov)];
-    table.launch("descend", &rest)
-}
-
-/// As [`crate::ops::adapt`], of all tensors at once; `by` differs in how weights shrink alone.
-///
-/// # Errors
-///
-/// When shapes differ, or the driver refuses it.
-pub(crate) fn adapt_all(changed: &[Changed<'_>], by: &[AdamFactors]) -> Result<()> {
-    let Some((table, same)) = Table::new(changed)?.zip(by.first()) else { return Ok(()) };
-    let shrinks = table.numbers(by.iter().map(|by| by.shrink).collect())?;
-    let AdamFactors { keep, take, rate, scale, epsilon, .. } = *same;
-    let factors = [keep[0], keep[1], take[0], take[1], rate, scale, epsilon];
-    let mut rest = vec![address(&shrinks)?];
-    rest.extend(factors.map(Float));
-    table.launch("adapt", &rest)
-}
-
-/// Scales gradients in place so that their common Euclidean norm is at most `limit`. Nothing waits for the GPU.
-///
-/// # Errors
-///
-/// When a gradient is not contiguous f32, or the driver refuses it.
-pub(crate) fn shorten(gradients: &[&Tensor], limit: f64) -> Result<()> {
-    let changed: Vec<Changed<'_>> = gradients
-        .iter()
-        .map(|&gradient| Changed { weights: gradient, gradient, moments: [None; 2], copy: None })
-        .collect();
-    let Some(table) = Table::new(&changed)? else { return Ok(()) };
-    let partial = filled(&table.device, DType::F32, (table.pieces, SHARERS))?;
-    table.launch("squares", &[address(&partial)?])?;
-    let sums = folded(&partial, SHARERS)?;
-    let sum = folded(&sums, 1)?;
-    table.launch("shorten", &[address(&sum)?, Float(limit as f32)])
 }
 
 #[cfg(test)]
