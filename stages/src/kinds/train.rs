@@ -73,6 +73,10 @@ pub(crate) struct Train {
     /// With input `initial`: whether the head starts anew, as it must for other classes.
     #[serde(default)]
     pub(crate) new_head: bool,
+    /// Whether what norms and activations give is computed again on the way back instead of kept: less memory (of
+    /// activations 15 to 40 %, by the network), and some more time; cannot change the result.
+    #[serde(default)]
+    pub(crate) recompute: bool,
     /// When to write down what is needed to go on after a kill; cannot change the result.
     #[serde(default)]
     pub(crate) checkpoint: CheckpointInterval,
@@ -151,7 +155,7 @@ impl Stage for Train {
     const OUTPUT: &'static str = "weights";
     const POOL: Pool = Pool::Gpu;
     const FREE: &'static [&'static str] =
-        &["checkpoint.epochs", "checkpoint.minutes", "log-interval", "workers"];
+        &["checkpoint.epochs", "checkpoint.minutes", "log-interval", "recompute", "workers"];
 
     fn check(&self) -> Vec<Complaint> {
         let below = |family: &str, complaints: Vec<Complaint>| {

@@ -9,7 +9,7 @@ use super::instructions::vectorized;
 use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
-use super::value::{Array, Host, Value};
+use super::value::{Array, Host, Recipe, Value};
 
 /// 1 / √(2π).
 const DENSITY: f64 = 0.398_942_280_401_432_7;
@@ -56,26 +56,49 @@ pub(crate) fn gelu(tape: &mut Tape, x: &Value) -> Result<Value> {
 }
 
 fn on_host<N: Number>(tape: &mut Tape, node: Option<usize>, x: &Host<N>) -> Value {
-    let (shape, x) = (x.shape.clone(), &x.numbers);
-    let mut y = Block::<N>::stale(x.len());
+    let work = Work::new("GELU");
     if !tape.is_training() {
-        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| map(y, x));
-        return tape.record(Work::new("GELU"), N::array(Host::new(shape, y)), |_, _| Ok(()));
+        return tape.record(work, mapped(x), |_, _| Ok(()));
+    }
+    if tape.is_recomputing() {
+        let (again, x) = (x.clone(), x.clone());
+        let value = tape.record(work, mapped(&x), move |gradient, sink| {
+            let (_, slope) = mapped_with_slope(&x);
+            sink.give(node, scaled::<N>(gradient, &slope)?)
+        });
+        return value.made_by(Some(Recipe::new(move || Ok(mapped(&again)))));
     }
     // the slope is kept instead of x, which nothing else may need any longer
-    let mut slope = Block::<N>::stale(x.len());
+    let (y, slope) = mapped_with_slope(x);
+    tape.record(work, N::array(Host::new(x.shape.clone(), y)), move |gradient, sink| {
+        sink.give(node, scaled::<N>(gradient, &slope)?)
+    })
+}
+
+fn mapped<N: Number>(x: &Host<N>) -> Array {
+    let mut y = Block::<N>::stale(x.numbers.len());
+    y.par_chunks_mut(CHUNK).zip(x.numbers.par_chunks(CHUNK)).for_each(|(y, x)| map(y, x));
+    N::array(Host::new(x.shape.clone(), y))
+}
+
+/// Returns the results, and the derivative at each number.
+fn mapped_with_slope<N: Number>(Host { numbers: x, .. }: &Host<N>) -> (Block<N>, Block<N>) {
+    let (mut y, mut slope) = (Block::stale(x.len()), Block::stale(x.len()));
     y.par_chunks_mut(CHUNK)
         .zip(slope.par_chunks_mut(CHUNK))
         .zip(x.par_chunks(CHUNK))
         .for_each(|((y, slope), x)| map_with_slope(y, slope, x));
-    tape.record(Work::new("GELU"), N::array(Host::new(shape, y)), move |gradient, sink| {
-        let (shape, mut gradient) = N::taken(gradient)?.into_owned();
-        gradient
-            .par_chunks_mut(CHUNK)
-            .zip(slope.par_chunks(CHUNK))
-            .for_each(|(gradient, slope)| scale(gradient, slope));
-        sink.give(node, N::array(Host::new(shape, gradient)))
-    })
+    (y, slope)
+}
+
+/// Multiplies a gradient by the derivatives.
+fn scaled<N: Number>(gradient: Array, slope: &[N]) -> Result<Array> {
+    let (shape, mut gradient) = N::taken(gradient)?.into_owned();
+    gradient
+        .par_chunks_mut(CHUNK)
+        .zip(slope.par_chunks(CHUNK))
+        .for_each(|(gradient, slope)| scale(gradient, slope));
+    Ok(N::array(Host::new(shape, gradient)))
 }
 
 /// Returns Φ(x) and e⁻ˣ²ᐟ².

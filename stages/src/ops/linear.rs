@@ -40,10 +40,11 @@ pub(crate) fn linear(
             Array::Device(y.reshape(shape)?)
         }
     };
-    let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
+    let (kept, weight, bias) = (x.kept(), weight.clone(), bias.cloned());
     let products = x.dims().iter().product::<usize>() * outputs;
     let work = Work::of_products("linear", None, products, 1 + usize::from(x.node.is_some()));
     Ok(tape.record(work, output, move |gradient, sink| {
+        let x = kept.value()?;
         if let Some(bias) = &bias {
             sink.give_parameter(bias, column_sums(&gradient)?)?;
         }

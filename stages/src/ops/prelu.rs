@@ -10,7 +10,7 @@ use super::instructions::vectorized;
 use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
-use super::value::{Array, Host, Value, read};
+use super::value::{Array, Host, Recipe, Value, read};
 use crate::weights::Parameter;
 
 /// Numbers that one task takes, in whole rows; fixed, so that nothing depends on the threads.
@@ -69,11 +69,18 @@ fn on_host<N: Number>(
     let slopes = read(&slope.variable, <[f32]>::to_vec)?;
     let channels = slopes.len();
     let chunk = (CHUNK / channels).max(1) * channels;
-    let mut y = Block::stale(x.numbers.len());
-    y.par_chunks_mut(chunk).zip(x.numbers.par_chunks(chunk)).for_each(|(y, x)| bend(y, x, &slopes));
-    let output = N::array(Host::new(x.shape.clone(), y));
-    let x = x.clone();
-    Ok(tape.record(Work::new("PReLU"), output, move |gradient, sink| {
+    let bent = move |x: &Host<N>, slopes: &[f32]| {
+        let mut y = Block::stale(x.numbers.len());
+        let chunks = y.par_chunks_mut(chunk).zip(x.numbers.par_chunks(chunk));
+        chunks.for_each(|(y, x)| bend(y, x, slopes));
+        N::array(Host::new(x.shape.clone(), y))
+    };
+    let (output, x) = (bent(x, &slopes), x.clone());
+    let recipe = tape.is_recomputing().then(|| {
+        let (x, slopes) = (x.clone(), slopes.clone());
+        Recipe::new(move || Ok(bent(&x, &slopes)))
+    });
+    let value = tape.record(Work::new("PReLU"), output, move |gradient, sink| {
         let (shape, mut gradient) = N::taken(gradient)?.into_owned();
         let parts: Vec<Vec<f32>> = gradient
             .par_chunks_mut(chunk)
@@ -87,7 +94,8 @@ fn on_host<N: Number>(
         let sums = add_parts(&parts, channels);
         sink.give_parameter(&slope, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
         sink.give(node, N::array(Host::new(shape, gradient)))
-    }))
+    });
+    Ok(value.made_by(recipe))
 }
 
 vectorized! {

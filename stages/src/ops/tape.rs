@@ -18,6 +18,7 @@ type Backward = Box<dyn FnOnce(Array, &mut Sink) -> Result<()>>;
 /// Records operators as they run; in inference it records nothing and keeps nothing.
 pub(crate) struct Tape {
     training: bool,
+    recomputing: bool,
     steps: Vec<(Work, Backward)>,
     stopwatch: Option<Stopwatch>,
 }
@@ -31,12 +32,18 @@ pub(super) struct Sink {
 impl Tape {
     /// Starts a tape for one training step.
     pub(crate) fn training() -> Self {
-        Self { training: true, steps: Vec::new(), stopwatch: None }
+        Self { training: true, recomputing: false, steps: Vec::new(), stopwatch: None }
+    }
+
+    /// Chooses whether what norms and activations give is computed again on the way back, where an operator would
+    /// keep it: less memory, more time, the same bytes.
+    pub(crate) fn recomputing(self, recomputing: bool) -> Self {
+        Self { recomputing, ..self }
     }
 
     /// Starts a tape that only computes: running statistics, no dropout, no memory of the past.
     pub(crate) fn inference() -> Self {
-        Self { training: false, steps: Vec::new(), stopwatch: None }
+        Self { training: false, recomputing: false, steps: Vec::new(), stopwatch: None }
     }
 
     /// Measures every operator from now on, and the way back, on the device where they run.
@@ -52,6 +59,11 @@ impl Tape {
     /// Returns whether operators behave as in training.
     pub(crate) fn is_training(&self) -> bool {
         self.training
+    }
+
+    /// Returns whether operators that are cheap to compute again should say how.
+    pub(super) fn is_recomputing(&self) -> bool {
+        self.training && self.recomputing
     }
 
     /// Turns the output of an operator into a value, and in training remembers the way back.

@@ -1,5 +1,6 @@
 //! What flows between operators: an array, and its place on the tape.
 
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,6 +19,19 @@ pub(crate) struct Value {
     tensor: Arc<OnceLock<Tensor>>,
     /// Where on the tape its gradient gathers; nothing where no gradient is wanted.
     pub(super) node: Option<usize>,
+    recipe: Option<Recipe>,
+}
+
+/// Computes an array again from what the tape keeps anyway: the same bytes.
+#[derive(Clone)]
+pub(super) struct Recipe(Rc<dyn Fn() -> Result<Array>>);
+
+/// What an operator keeps of a value for the way back.
+pub(super) enum Kept {
+    /// The value.
+    Value(Value),
+    /// How to compute it again, and its node.
+    Recipe(Recipe, Option<usize>),
 }
 
 /// Numbers with a shape, row-major.
@@ -46,7 +60,20 @@ impl Value {
 
     pub(super) fn new(array: Array, node: Option<usize>) -> Self {
         let tensor = Arc::new(OnceLock::new());
-        Self { array, tensor, node }
+        Self { array, tensor, node, recipe: None }
+    }
+
+    /// Lets those who read it keep the recipe in its place.
+    pub(super) fn made_by(self, recipe: Option<Recipe>) -> Self {
+        Self { recipe, ..self }
+    }
+
+    /// Returns what to keep of it for the way back.
+    pub(super) fn kept(&self) -> Kept {
+        match &self.recipe {
+            Some(recipe) => Kept::Recipe(recipe.clone(), self.node),
+            None => Kept::Value(self.clone()),
+        }
     }
 
     pub(super) fn array(&self) -> &Array {
@@ -65,6 +92,28 @@ impl Value {
             Array::Device(tensor) => tensor,
             Array::Host(host) => self.tensor.get_or_init(|| host.tensor()),
             Array::Half(host) => self.tensor.get_or_init(|| host.tensor()),
+        }
+    }
+}
+
+impl Recipe {
+    pub(super) fn new(make: impl Fn() -> Result<Array> + 'static) -> Self {
+        Self(Rc::new(make))
+    }
+}
+
+impl std::fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Recipe")
+    }
+}
+
+impl Kept {
+    /// Returns the value, computed again where only its recipe was kept.
+    pub(super) fn value(self) -> Result<Value> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::Recipe(Recipe(make), node) => Ok(Value::new(make()?, node)),
         }
     }
 }

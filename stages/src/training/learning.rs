@@ -74,16 +74,20 @@ mod tests {
     /// Returns the loss, every gradient, and the running statistics after one batch, with its pixels moved by
     /// this much of them, at random.
     fn lesson(settings: &str, moved: f64) -> Numbers {
+        lesson_in(DType::F32, settings, moved, false)
+    }
+
+    fn lesson_in(dtype: DType, settings: &str, moved: f64, recomputing: bool) -> Numbers {
         let (device, batch, side, classes) = (Device::Cpu, 12, 64, 5);
         let Table { model, loss } = toml::from_str(settings).unwrap();
-        let network = Network::new(0, &device, DType::F32, &model, &loss, classes, None).unwrap();
+        let network = Network::new(0, &device, dtype, &model, &loss, classes, None).unwrap();
         let mut random = Random::new(0, "images", &[]);
         let mut pixel = || random.normal() * (1.0 + moved * random.normal());
         let pixels: Vec<f32> = (0..batch * side * side * 3).map(|_| pixel() as f32).collect();
         let images = Tensor::from_vec(pixels, (batch, side, side, 3), &device).unwrap();
         let labels: Vec<u32> = (0..batch).map(|image| (image % classes) as u32).collect();
         let parameters = network.weights.trainable();
-        let mut tape = Tape::training();
+        let mut tape = Tape::training().recomputing(recomputing);
         let lesson =
             learn(&network, &parameters, &mut tape, &images, &labels, &mut random).unwrap();
         let flat = |tensor: &Tensor| numbers(tensor).unwrap();
@@ -97,16 +101,32 @@ mod tests {
         numbers.map(|number| f64::from(number).powi(2)).sum::<f64>().sqrt()
     }
 
+    const NETWORKS: [&str; 4] = [
+        "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}",
+        "model.iresnet = { depth = 18, size = 64, width = 16 }\nloss.arcface = {}",
+        "model.mobilenet-v2 = {}\nloss.cross-entropy = { smoothing = 0.1 }",
+        "model.convnext = {}\nloss.cross-entropy = {}",
+    ];
+
+    /// What is computed again has the same bytes.
+    #[test]
+    fn nothing_changes_where_outputs_are_computed_again() {
+        for settings in NETWORKS {
+            for dtype in [DType::F32, DType::BF16] {
+                let lesson = |recomputing| lesson_in(dtype, settings, 0.0, recomputing);
+                assert!(lesson(true) == lesson(false), "{settings} {dtype:?}");
+            }
+            let lesson = |recomputing| lesson_in(DType::F32, settings, 0.0, recomputing);
+            let (again, kept) = (emulating(|| lesson(true)), emulating(|| lesson(false)));
+            assert!(again == kept, "{settings}, emulated");
+        }
+    }
+
     /// Every gradient of whole networks is on an emulated GPU what it is on the CPU, but for what rounding
     /// makes of it: a network at its start can turn a millionth of its pixels into a tenth of a gradient.
     #[test]
     fn networks_learn_the_same_on_the_emulated_gpu() {
-        for settings in [
-            "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}",
-            "model.iresnet = { depth = 18, size = 64, width = 16 }\nloss.arcface = {}",
-            "model.mobilenet-v2 = {}\nloss.cross-entropy = { smoothing = 0.1 }",
-            "model.convnext = {}\nloss.cross-entropy = {}",
-        ] {
+        for settings in NETWORKS {
             let expected = lesson(settings, 0.0);
             let moved = [1, 2].map(|times| lesson(settings, f64::from(times) * 1e-6));
             let found = emulating(|| lesson(settings, 0.0));

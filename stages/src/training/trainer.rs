@@ -160,7 +160,8 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, pixels: &Tensor, labels: &[u32]) -> anyhow::Result<()> {
         let at = self.moment();
         let step = self.state.position.step;
-        let (network, mut tape) = (&self.network, Tape::training());
+        let network = &self.network;
+        let mut tape = Tape::training().recomputing(self.settings.recompute);
         let mut random = Random::new(self.settings.seed, "dropout", &[step]);
         let mut lesson = learn(network, &self.parameters, &mut tape, pixels, labels, &mut random)?;
         if let Some(clip) = &mut self.clip {

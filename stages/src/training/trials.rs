@@ -200,7 +200,7 @@ fn a_torn_checkpoint_costs_time_alone() {
 
 #[test]
 fn threads_and_free_parameters_do_not_change_a_byte() {
-    let free = "checkpoint = { epochs = 0, minutes = 0 }\nlog-interval = 1\n";
+    let free = "checkpoint = { epochs = 0, minutes = 0 }\nlog-interval = 1\nrecompute = true\n";
     for threads in [1, 2, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let found = pool.install(|| {

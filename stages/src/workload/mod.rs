@@ -36,6 +36,8 @@ struct Settings {
     model: AnyModel,
     loss: AnyLoss,
     optimizer: AnyOptimizer,
+    #[serde(default)]
+    recompute: bool,
 }
 
 /// Where a workload computes, and in what numbers.
@@ -95,10 +97,11 @@ pub struct Training {
     images: Tensor,
     labels: Vec<u32>,
     answers: Answers,
+    recompute: bool,
 }
 
 impl Training {
-    /// Makes a network of a TOML table with `model`, `loss` and `optimizer`, for so many classes, and a
+    /// Makes a network of a TOML table with `model`, `loss`, `optimizer` and maybe `recompute`, for so many classes, and a
     /// batch of square images.
     ///
     /// # Errors
@@ -111,7 +114,7 @@ impl Training {
         side: usize,
         place: &Place,
     ) -> anyhow::Result<Self> {
-        let Settings { model, loss, optimizer } =
+        let Settings { model, loss, optimizer, recompute } =
             toml::from_str(settings).context("the settings of a network")?;
         let Place { device, dtype } = place;
         let network = Network::new(0, device, *dtype, &model, &loss, classes, None)?;
@@ -122,7 +125,15 @@ impl Training {
             (0..batch * side * side * 3).map(|_| random.normal() as f32).collect();
         let images = Tensor::from_vec(pixels, (batch, side, side, 3), device)?;
         let labels = (0..batch).map(|image| (image % classes) as u32).collect();
-        Ok(Self { network, parameters, optimizer, images, labels, answers: Answers::new() })
+        Ok(Self {
+            network,
+            parameters,
+            optimizer,
+            images,
+            labels,
+            answers: Answers::new(),
+            recompute,
+        })
     }
 
     /// Moves every pixel by about this share of it, at random: what comes of it is what rounding can do.
@@ -145,7 +156,7 @@ impl Training {
     ///
     /// When the images are too small for the network.
     pub fn step(&mut self) -> anyhow::Result<f64> {
-        Ok(self.step_on(&mut Tape::training())?.finish()?.loss)
+        Ok(self.step_on(&mut self.tape())?.finish()?.loss)
     }
 
     /// Takes so many steps as a training does, which reads an answer while the next step is computed, and returns
@@ -157,7 +168,7 @@ impl Training {
     pub fn steps(&mut self, count: usize) -> anyhow::Result<Vec<f64>> {
         let (mut losses, mut unread) = (Vec::with_capacity(count), None);
         for _ in 0..count {
-            let answer = self.step_on(&mut Tape::training())?;
+            let answer = self.step_on(&mut self.tape())?;
             losses.extend(unread.replace(answer).map(Answer::finish));
         }
         losses.extend(unread.map(Answer::finish));
@@ -170,7 +181,7 @@ impl Training {
     ///
     /// As [`Self::step`].
     pub fn measured_step(&mut self, clock: Clock) -> anyhow::Result<Profile> {
-        let mut tape = Tape::training().measured(clock, self.images.device());
+        let mut tape = self.tape().measured(clock, self.images.device());
         self.step_on(&mut tape)?.finish()?;
         Ok(tape.profile())
     }
@@ -220,6 +231,10 @@ impl Training {
         let images = Value::constant(self.images.to_dtype(self.network.dtype)?);
         self.network.model.forward(&mut tape, &images, &mut unused)?;
         Ok(tape.profile())
+    }
+
+    fn tape(&self) -> Tape {
+        Tape::training().recomputing(self.recompute)
     }
 
     fn step_on(&mut self, tape: &mut Tape) -> anyhow::Result<Answer> {

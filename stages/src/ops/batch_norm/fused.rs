@@ -8,7 +8,7 @@ use crate::ops::gpu::{Argument, Tiles, address, filled, folded, launch, like, of
 use crate::ops::profile::Work;
 use crate::ops::rectifier::Rectifier;
 use crate::ops::tape::Tape;
-use crate::ops::value::{Array, Value};
+use crate::ops::value::{Array, Recipe, Value};
 use crate::weights::Parameter;
 
 use Argument::{Count, Flag, Float};
@@ -41,23 +41,18 @@ pub(super) fn batch_norm(
         Some(Array::Host(_) | Array::Half(_)) => bail!("the residual is not on the GPU"),
     };
     let bend = Bend::new(norm, after);
-    let y = filled(array.device(), array.dtype(), array.shape())?;
-    let mut arguments = vec![address(&array)?, address(&known.mean)?, address(&known.scale)?];
-    arguments.extend([
-        address(&norm.bias.variable)?,
-        Flag(added.is_some()),
-        address(added.as_ref().unwrap_or(&array))?,
-    ]);
-    arguments.extend(bend.slope()?);
-    arguments.extend(bend.limits());
-    arguments.push(address(&y)?);
-    Tiles::new(&array, channels, &[added.as_ref(), Some(&y)])?.map("normalize", &arguments)?;
+    let y = bend.normalized(&array, &known, added.as_ref())?;
+    // a residual is not the tape's to keep
+    let recipe = (tape.is_recomputing() && added.is_none()).then(|| {
+        let (array, known, bend) = (array.clone(), known.clone(), bend.clone());
+        Recipe::new(move || Ok(Array::Device(bend.normalized(&array, &known, None)?)))
+    });
     drop(added);
     let output = Array::Device(y.clone());
     // without a residual the result follows from x, and is not read again
     let kept = residual.filter(|_| bend.limited).map(|_| y);
     let (node, residual_node) = (x.node, residual.map(|residual| residual.node));
-    Ok(tape.record(Work::new("batch norm"), output, move |gradient, sink| {
+    let value = tape.record(Work::new("batch norm"), output, move |gradient, sink| {
         let gradient = like(gradient, Some(&array))?;
         let (sums, gradient) = bend.sums(gradient, &array, &known, kept.as_ref())?;
         drop(kept);
@@ -79,10 +74,12 @@ pub(super) fn batch_norm(
         let limits = if residual_node.is_some() { NO_LIMITS } else { bend.kind(false) };
         let back = bend.back(&gradient, &array, &known, limits, &sums, other.as_ref())?;
         sink.give(node, Array::Device(back))
-    }))
+    });
+    Ok(value.made_by(recipe))
 }
 
 /// What normalizes each channel.
+#[derive(Clone)]
 struct Known {
     mean: Tensor,
     /// 1 / deviation.
@@ -122,6 +119,7 @@ fn of_batch(x: &Tensor, norm: &BatchNorm) -> Result<Known> {
 }
 
 /// A norm with what bends its result: limits, or a slope below 0.
+#[derive(Clone)]
 struct Bend {
     norm: BatchNorm,
     slope: Option<Parameter>,
@@ -141,6 +139,22 @@ impl Bend {
             lowest,
             highest,
         }
+    }
+
+    /// Returns the result.
+    fn normalized(&self, x: &Tensor, known: &Known, added: Option<&Tensor>) -> Result<Tensor> {
+        let y = filled(x.device(), x.dtype(), x.shape())?;
+        let mut arguments = vec![address(x)?, address(&known.mean)?, address(&known.scale)?];
+        arguments.extend([
+            address(&self.norm.bias.variable)?,
+            Flag(added.is_some()),
+            address(added.unwrap_or(x))?,
+        ]);
+        arguments.extend(self.slope()?);
+        arguments.extend(self.limits());
+        arguments.push(address(&y)?);
+        Tiles::new(x, self.norm.channels(), &[added, Some(&y)])?.map("normalize", &arguments)?;
+        Ok(y)
     }
 
     fn limits(&self) -> [Argument; 2] {

@@ -5,6 +5,8 @@ mod composed;
 mod fused;
 mod host;
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
@@ -12,7 +14,7 @@ use super::number::Number;
 use super::profile::Work;
 use super::rectifier::Rectifier;
 use super::tape::Tape;
-use super::value::{Array, Host, Value, read};
+use super::value::{Array, Host, Recipe, Value, read};
 use crate::weights::{Buffer, Parameter};
 
 /// The weights and running statistics of one normalization, each of length C.
@@ -151,13 +153,21 @@ fn on_host<N: Number>(
     };
     let y = host::forward(&array.numbers, &map, added, after.rectifier);
     let output = Host::new(array.shape.clone(), y);
-    let x = array.clone();
+    let (x, map) = (array.clone(), Arc::new(map));
+    // a residual is not the tape's to keep
+    let recipe = (tape.is_recomputing() && added.is_none()).then(|| {
+        let (x, map, rectifier) = (x.clone(), map.clone(), after.rectifier);
+        Recipe::new(move || {
+            let y = host::forward(&x.numbers, &map, None, rectifier);
+            Ok(N::array(Host::new(x.shape.clone(), y)))
+        })
+    });
     let limits = after.rectifier.limits();
     // without a residual the output follows from x, and is not read again
     let kept = limits.filter(|_| residual.is_some()).map(|_| output.clone());
     let residual_node = residual.map(|residual| residual.node);
     let norm = norm.clone();
-    Ok(tape.record(Work::new("batch norm"), N::array(output), move |gradient, sink| {
+    let value = tape.record(Work::new("batch norm"), N::array(output), move |gradient, sink| {
         let (shape, mut gradient) = N::taken(gradient)?.into_owned();
         let output = kept.as_ref().map(|output| &output.numbers[..]);
         let sums = host::masked_sums(&x.numbers, &mut gradient, output, &map, limits);
@@ -179,7 +189,8 @@ fn on_host<N: Number>(
             sink.give(node, N::array(Host::new(shape.clone(), back)))?;
         }
         sink.give(residual_node, N::array(Host::new(shape, gradient)))
-    }))
+    });
+    Ok(value.made_by(recipe))
 }
 
 impl BatchNorm {

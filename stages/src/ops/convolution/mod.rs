@@ -46,9 +46,10 @@ pub(crate) fn convolution(
     let geometry = geometry(x, weight, moves)?;
     let numbers = bias.map(|bias| bias.variable.as_tensor());
     let output = convolve(&geometry, x.array(), weight.into(), numbers, None, Rectifier::None)?;
-    let (x, weight, bias) = (x.clone(), weight.clone(), bias.cloned());
+    let (kept, weight, bias) = (x.kept(), weight.clone(), bias.cloned());
     let work = geometry.work(x.node.is_some());
     Ok(tape.record(work, output, move |gradient, sink| {
+        let x = kept.value()?;
         if let Some(bias) = &bias {
             sink.give_parameter(bias, column_sums(&gradient)?)?;
         }

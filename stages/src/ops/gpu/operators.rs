@@ -9,7 +9,7 @@ use crate::ops::layer_norm::LayerNorm;
 use crate::ops::profile::Work;
 use crate::ops::rectifier::Rectifier;
 use crate::ops::tape::Tape;
-use crate::ops::value::{Array, Value};
+use crate::ops::value::{Array, Recipe, Value};
 use crate::weights::Parameter;
 
 /// Returns the sum over all rows of [..., C], f32.
@@ -69,10 +69,18 @@ pub(in crate::ops) fn prelu(
     slope: &Parameter,
 ) -> Result<Value> {
     let (x, slope, channels) = (x.contiguous()?, slope.clone(), slope.variable.elem_count());
-    let y = filled(x.device(), x.dtype(), x.shape())?;
-    let arguments = [address(&x)?, address(&slope.variable)?, address(&y)?];
-    Tiles::new(&x, channels, &[Some(&y)])?.map("prelu", &arguments)?;
-    Ok(tape.record(Work::new("PReLU"), Array::Device(y), move |gradient, sink| {
+    let bent = move |x: &Tensor, slope: &Parameter| -> Result<Array> {
+        let y = filled(x.device(), x.dtype(), x.shape())?;
+        let arguments = [address(x)?, address(&slope.variable)?, address(&y)?];
+        Tiles::new(x, channels, &[Some(&y)])?.map("prelu", &arguments)?;
+        Ok(Array::Device(y))
+    };
+    let y = bent(&x, &slope)?;
+    let recipe = tape.is_recomputing().then(|| {
+        let (x, slope) = (x.clone(), slope.clone());
+        Recipe::new(move || bent(&x, &slope))
+    });
+    let value = tape.record(Work::new("PReLU"), y, move |gradient, sink| {
         let gradient = like(gradient, Some(&x))?;
         let back = filled(x.device(), x.dtype(), x.shape())?;
         let tiles = Tiles::new(&x, channels, &[Some(&gradient), Some(&back)])?;
@@ -87,7 +95,8 @@ pub(in crate::ops) fn prelu(
         tiles.sum("prelu_back", &arguments)?;
         sink.give_parameter(&slope, folded(&partial, channels)?)?;
         sink.give(node, Array::Device(back))
-    }))
+    });
+    Ok(value.made_by(recipe))
 }
 
 /// As [`crate::ops::gelu`], of an array on a GPU.
@@ -97,14 +106,23 @@ pub(in crate::ops) fn prelu(
 /// When the driver refuses it.
 pub(in crate::ops) fn gelu(tape: &mut Tape, node: Option<usize>, x: &Tensor) -> Result<Value> {
     let x = x.contiguous()?;
-    let y = filled(x.device(), x.dtype(), x.shape())?;
-    each("gelu", &[&x, &y])?;
-    Ok(tape.record(Work::new("GELU"), Array::Device(y), move |gradient, sink| {
+    let mapped = |x: &Tensor| -> Result<Array> {
+        let y = filled(x.device(), x.dtype(), x.shape())?;
+        each("gelu", &[x, &y])?;
+        Ok(Array::Device(y))
+    };
+    let y = mapped(&x)?;
+    let recipe = tape.is_recomputing().then(|| {
+        let x = x.clone();
+        Recipe::new(move || mapped(&x))
+    });
+    let value = tape.record(Work::new("GELU"), y, move |gradient, sink| {
         let gradient = like(gradient, Some(&x))?;
         let back = filled(x.device(), x.dtype(), x.shape())?;
         each("gelu_back", &[&gradient, &x, &back])?;
         sink.give(node, Array::Device(back))
-    }))
+    });
+    Ok(value.made_by(recipe))
 }
 
 /// As [`crate::ops::layer_norm`], of an array on a GPU.
@@ -119,21 +137,12 @@ pub(in crate::ops) fn layer_norm(
     norm: &LayerNorm,
 ) -> Result<Value> {
     let (x, norm, channels) = (x.contiguous()?, norm.clone(), norm.weight.variable.elem_count());
-    let y = filled(x.device(), x.dtype(), x.shape())?;
-    let tiles = Tiles::new(&x, channels, &[Some(&y)])?;
-    let numbers = || filled(x.device(), DType::F32, tiles.rows);
-    let (mean, inverse) = (numbers()?, numbers()?);
-    let arguments = [
-        address(&x)?,
-        address(&norm.weight.variable)?,
-        address(&norm.bias.variable)?,
-        Argument::Float(norm.eps as f32),
-        address(&mean)?,
-        address(&inverse)?,
-        address(&y)?,
-    ];
-    tiles.share("layer_norm", &arguments)?;
-    Ok(tape.record(Work::new("layer norm"), Array::Device(y), move |gradient, sink| {
+    let (y, mean, inverse) = normalized(&x, &norm)?;
+    let recipe = tape.is_recomputing().then(|| {
+        let (x, norm) = (x.clone(), norm.clone());
+        Recipe::new(move || Ok(Array::Device(normalized(&x, &norm)?.0)))
+    });
+    let value = tape.record(Work::new("layer norm"), Array::Device(y), move |gradient, sink| {
         let gradient = like(gradient, Some(&x))?;
         let back = filled(x.device(), x.dtype(), x.shape())?;
         let tiles = Tiles::new(&x, channels, &[Some(&gradient), Some(&back)])?;
@@ -155,7 +164,27 @@ pub(in crate::ops) fn layer_norm(
         ];
         tiles.share("layer_back", &arguments)?;
         sink.give(node, Array::Device(back))
-    }))
+    });
+    Ok(value.made_by(recipe))
+}
+
+/// Returns the result of a layer norm, and of each row its mean and 1 / deviation.
+fn normalized(x: &Tensor, norm: &LayerNorm) -> Result<(Tensor, Tensor, Tensor)> {
+    let y = filled(x.device(), x.dtype(), x.shape())?;
+    let tiles = Tiles::new(x, norm.weight.variable.elem_count(), &[Some(&y)])?;
+    let numbers = || filled(x.device(), DType::F32, tiles.rows);
+    let (mean, inverse) = (numbers()?, numbers()?);
+    let arguments = [
+        address(x)?,
+        address(&norm.weight.variable)?,
+        address(&norm.bias.variable)?,
+        Argument::Float(norm.eps as f32),
+        address(&mean)?,
+        address(&inverse)?,
+        address(&y)?,
+    ];
+    tiles.share("layer_norm", &arguments)?;
+    Ok((y, mean, inverse))
 }
 
 /// As [`crate::ops::scaled_sum`], of arrays on a GPU, with what each image keeps of its branch.

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
-use super::value::{Array, Host, Value, read};
+use super::value::{Array, Host, Recipe, Value, read};
 use crate::weights::Parameter;
 
 /// The weights of one normalization, each of length C.
@@ -58,12 +58,20 @@ fn on_host<N: Number>(
     let (y, rows) = host::forward(&array.numbers, &weight, &bias, norm.eps as f32);
     let output = N::array(Host::new(array.shape.clone(), y));
     let (array, norm, channels) = (array.clone(), norm.clone(), weight.len());
-    Ok(tape.record(Work::new("layer norm"), output, move |gradient, sink| {
+    let recipe = tape.is_recomputing().then(|| {
+        let (x, weight, eps) = (array.clone(), weight.clone(), norm.eps as f32);
+        Recipe::new(move || {
+            let (y, _) = host::forward(&x.numbers, &weight, &bias, eps);
+            Ok(N::array(Host::new(x.shape.clone(), y)))
+        })
+    });
+    let value = tape.record(Work::new("layer norm"), output, move |gradient, sink| {
         let (shape, mut gradient) = N::taken(gradient)?.into_owned();
         let sums = host::backward(&array.numbers, &mut gradient, &rows, &weight);
         for (parameter, sums) in [(&norm.weight, sums.by_weight), (&norm.bias, sums.by_bias)] {
             sink.give_parameter(parameter, Tensor::from_vec(sums, channels, &Device::Cpu)?)?;
         }
         sink.give(node, N::array(Host::new(shape, gradient)))
-    }))
+    });
+    Ok(value.made_by(recipe))
 }
