@@ -21,8 +21,13 @@ fn clock() -> u64 {
     UNIX_EPOCH.elapsed().map_or(0, |passed| passed.as_nanos() as u64)
 }
 
+/// What follows the name of a network that computes norms and activations again on the way back.
+const RECOMPUTE: &str = "+recompute";
+
 fn settings(name: &str) -> anyhow::Result<String> {
-    let (model, loss) = match name {
+    let plain = name.strip_suffix(RECOMPUTE);
+    let recompute = plain.is_some();
+    let (model, loss) = match plain.unwrap_or(name) {
         "ir-50" => ("iresnet = { depth = 50 }", "cross-entropy = {}"),
         "resnet-50" => ("resnet = { depth = 50 }", "cross-entropy = {}"),
         "convnext-nano" => {
@@ -41,7 +46,8 @@ fn settings(name: &str) -> anyhow::Result<String> {
     };
     Ok(format!(
         "model.{model}\nloss.{loss}\n\
-         optimizer.sgd = {{ rate = 0.001, momentum = 0.9, weight-decay = 5e-4 }}"
+         optimizer.sgd = {{ rate = 0.001, momentum = 0.9, weight-decay = 5e-4 }}\n\
+         recompute = {recompute}"
     ))
 }
 

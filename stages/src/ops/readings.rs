@@ -37,7 +37,7 @@ impl<N: Readable> Readings<N> {
         }
     }
 
-    /// Begins to read a contiguous tensor, as it is after all that was launched before.
+    /// Begins to read a tensor, in its order, as it is after all that was launched before.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl<N: Readable> Readings<N> {
     pub(crate) fn begin(&self, tensor: &Tensor) -> Result<Reading<N>> {
         #[cfg(feature = "cuda")]
         if tensor.device().is_cuda() {
-            return Ok(Reading(Way::Device(self.downloads.begin(tensor)?)));
+            return Ok(Reading(Way::Device(self.downloads.begin(&tensor.contiguous()?)?)));
         }
         // a copy: what is written into the tensor's memory later is not meant
         Ok(Reading(Way::Host(tensor.detach().copy()?, PhantomData)))

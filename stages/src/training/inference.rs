@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 
+use super::exhausted::advised;
 use super::network::Network;
 use super::supply::Supply;
 use crate::augment::AnyAugmentation;
@@ -41,7 +42,9 @@ pub(crate) fn embed(
     let augment: Vec<AnyAugmentation> = mirror.then(AnyAugmentation::mirror).into_iter().collect();
     let unused = |_| Random::new(0, "inference", &[]);
     supply.each(order.chunks(batch), &augment, &unused, |_, pixels| {
-        let made = readings.begin(&network.embed(&pixels)?)?;
+        let ways = ["a smaller `batch`"];
+        let made = network.embed(&pixels).map_err(|error| advised(error, batch, &ways))?;
+        let made = readings.begin(&made)?;
         before.replace(made).map_or(Ok(()), &mut take)
     })?;
     before.map_or(Ok(()), take)?;

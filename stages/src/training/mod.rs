@@ -5,6 +5,7 @@ mod checkpoint;
 pub(crate) mod clip;
 pub(crate) mod description;
 mod divergence;
+pub(crate) mod exhausted;
 pub(crate) mod inference;
 pub(crate) mod learning;
 pub(crate) mod loader;

@@ -9,7 +9,9 @@ use candle_core::Tensor;
 use super::answers::{Answer, Answered, Answers};
 use super::checkpoint::{Checkpoints, Timer};
 use super::clip::Clip;
+use super::description::Precision;
 use super::divergence::Moment;
+use super::exhausted::advised;
 use super::inference::{embed, normalize};
 use super::learning::learn;
 use super::loader::Loader;
@@ -143,7 +145,7 @@ impl<'a> Trainer<'a> {
             let left = batches.skip(self.state.position.batch as usize);
             supply.each(left, &settings.augment, &random, |images, pixels| {
                 let labels: Vec<u32> = images.iter().map(|&i| data.train.labels[i]).collect();
-                self.step(&pixels, &labels)?;
+                self.step(&pixels, &labels).map_err(|error| self.advised(error))?;
                 self.after_step()
             })?;
             self.finish_epoch(data, &dev)?;
@@ -174,6 +176,19 @@ impl<'a> Trainer<'a> {
             Some(before) => self.note(before),
             None => Ok(()),
         }
+    }
+
+    /// Adds what would take less memory, if that is what an error is of.
+    fn advised(&self, error: anyhow::Error) -> anyhow::Error {
+        let Train { batch, recompute, precision, .. } = self.settings;
+        let mut ways = vec!["a smaller `batch`"];
+        if *precision == Precision::F32 {
+            ways.push("`precision = \"bf16\"`");
+        }
+        if !recompute {
+            ways.push("`recompute = true`, which goes on from the last checkpoint");
+        }
+        advised(error, batch.get() as usize, &ways)
     }
 
     /// Takes note of what the network answered in a step.

@@ -15,6 +15,8 @@ mod losses;
 mod operators;
 mod patches;
 mod pictures;
+#[cfg(feature = "cuda")]
+mod pinned;
 mod pools;
 mod strides;
 mod tiles;

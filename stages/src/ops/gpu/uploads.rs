@@ -16,11 +16,12 @@ mod streams {
     use anyhow::{Context as _, Result};
     use candle_core::Device;
     use candle_core::cuda_backend::cudarc::driver::{
-        CudaEvent, CudaSlice, CudaStream, DevicePtr as _, PinnedHostSlice,
+        CudaEvent, CudaSlice, CudaStream, DevicePtr as _,
     };
 
-    /// Pinned memory, which the driver copies from while the program goes on.
-    pub(super) type Memory = PinnedHostSlice<u8>;
+    use super::super::pinned::Pinned;
+
+    pub(super) type Memory = Pinned<u8>;
 
     /// The stream that copies, and the one that computes.
     pub(super) struct Streams {
@@ -42,9 +43,7 @@ mod streams {
         }
 
         pub(super) fn memory(&self, bytes: usize) -> Result<Memory> {
-            // SAFETY: it is written before it is read.
-            unsafe { self.computing.context().alloc_pinned_with_flags(bytes, 0) }
-                .with_context(|| format!("there are no {bytes} bytes of pinned memory"))
+            Pinned::new(&self.computing, bytes)
         }
 
         pub(super) fn place(&self, bytes: usize) -> Result<Place> {
@@ -55,9 +54,9 @@ mod streams {
         }
 
         /// Copies to a place once it was read, and lets what is computed from now on wait for that.
-        pub(super) fn copy(&self, from: &Memory, to: &mut Place) -> Result<i64> {
+        pub(super) fn copy(&self, from: &mut Memory, to: &mut Place) -> Result<i64> {
             self.copying.wait(&to.read)?;
-            self.copying.memcpy_htod(from, &mut to.bytes)?;
+            from.copy_to(&mut to.bytes, &self.copying)?;
             self.computing.wait(&self.copying.record_event(None)?)?;
             Ok(to.bytes.device_ptr(&self.computing).0.cast_signed())
         }
@@ -69,8 +68,7 @@ mod streams {
     }
 
     pub(super) fn write(memory: &mut Memory) -> Result<&mut [u8]> {
-        // waits until it was copied
-        Ok(memory.as_mut_slice()?)
+        memory.numbers()
     }
 }
 
@@ -98,7 +96,7 @@ mod streams {
             Ok(vec![0; bytes])
         }
 
-        pub(super) fn copy(&self, from: &Memory, to: &mut Place) -> Result<i64> {
+        pub(super) fn copy(&self, from: &mut Memory, to: &mut Place) -> Result<i64> {
             to.copy_from_slice(from);
             Ok((to.as_ptr() as u64).cast_signed())
         }
@@ -172,7 +170,7 @@ impl Uploads {
     /// When the driver fails, or the error of `launch`.
     pub(crate) fn send<R>(
         &self,
-        staged: Staged,
+        mut staged: Staged,
         launch: impl FnOnce(i64) -> Result<R>,
     ) -> Result<R> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,7 +178,7 @@ impl Uploads {
         ensure!(!all.is_empty(), "there is no place for a batch");
         let place = &mut all[*next];
         *next = (*next + 1) % PLACES;
-        let at = self.streams.copy(&staged.0, place)?;
+        let at = self.streams.copy(&mut staged.0, place)?;
         let launched = launch(at);
         self.streams.read(place)?;
         self.resting.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
