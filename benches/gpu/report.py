@@ -60,8 +60,9 @@ def trainings(precision, found):
 def benchmark(results, batch, side):
     yield f"## Speed: training step, bf16, {batch} images of {side}x{side}\n"
     yield (
-        "PyTorch: autocast, channels_last, `torch.compile`, fused SGD. Medians of some steps in a row, each network alone on the GPU. Memory is the "
-        "most that was allocated at once, and then all that the process holds, with the driver's and what is kept. "
+        "PyTorch: autocast, channels_last, `torch.compile`, fused SGD. Medians of some steps in a row, each network "
+        "alone on the GPU. Memory is the most that was allocated at once, and then all that the process holds, with "
+        "the driver's and what is kept. "
         "With `recompute` pipe computes norms and activations again on the way back and does not keep them.\n"
     )
     rows = []

@@ -19,7 +19,8 @@ pub(crate) fn prepare(device: &candle_core::Device) -> Result<()> {
 
     check_cudnn(cudnn::result::get_version()).map_err(anyhow::Error::msg)?;
     let device = device.as_cuda_device()?;
-    // SAFETY: a stage computes on one stream, so memory needs no events to know who uses it.
+    // SAFETY: a stage computes on one stream, so memory needs no events to know who uses it; what another stream
+    // copies (gpu/uploads.rs), and what lies here (gpu/pinned.rs), has events of its own.
     unsafe { device.disable_event_tracking() };
     let mut most = u64::MAX;
     // SAFETY: the pool is the device's own, and the attribute is a number of 64 bits.

@@ -1,7 +1,8 @@
 //! Says what would take less of a GPU's memory where there was not enough.
 
 /// How the libraries of a GPU say that there is no memory left.
-const SIGNS: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "_STATUS_ALLOC_FAILED"];
+const SIGNS: [&str; 3] =
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"];
 
 /// Adds advice to an error, if it is of memory that a GPU has not: `ways` are parameters that would help.
 pub(crate) fn advised(error: anyhow::Error, batch: usize, ways: &[&str]) -> anyhow::Error {

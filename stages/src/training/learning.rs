@@ -19,7 +19,7 @@ pub(crate) struct Lesson {
     pub(crate) gradients: Gradients,
 }
 
-/// Computes the loss of images `[N, H, W, 3]` of these classes, and all gradients; waits for no device.
+/// Computes the loss of images `[N, H, W, 3]` of these classes, and all gradients; reads nothing from the device.
 ///
 /// # Errors
 ///

@@ -4,6 +4,8 @@
 //! random numbers are the same in every way, and the two ways of a GPU give the same bytes.
 
 use anyhow::Result;
+#[cfg(any(feature = "cuda", test))]
+use anyhow::ensure;
 use candle_core::{DType, Device, Tensor};
 
 #[cfg(any(feature = "cuda", test))]
@@ -95,7 +97,7 @@ impl<'a> Supply<'a> {
         Ok(Self { images, loader, device: device.clone(), held: Held::Host })
     }
 
-    /// As [`Self::open`], for images that are seldom wanted: a GPU keeps none of them.
+    /// As [`Self::open`], for images that are seldom wanted: a GPU keeps no more than some batches.
     ///
     /// # Errors
     ///
@@ -216,6 +218,8 @@ impl<'a> Supply<'a> {
                 let make = |images: &[usize]| {
                     let changes = self.draw(images, augment, random);
                     let mut staged = uploads.stage()?;
+                    let room = staged.bytes()?.len() / image;
+                    ensure!(images.len() <= room, "{} images and room for {room}", images.len());
                     for (bytes, &index) in staged.bytes()?.chunks_exact_mut(image).zip(images) {
                         bytes.copy_from_slice(&self.images.planes(index)?);
                     }

@@ -143,11 +143,12 @@ impl<'a> Trainer<'a> {
             let random = |image| Random::new(settings.seed, "augment", &[epoch, image as u64]);
             let batches = order.chunks_exact(batch);
             let left = batches.skip(self.state.position.batch as usize);
-            supply.each(left, &settings.augment, &random, |images, pixels| {
+            let learnt = supply.each(left, &settings.augment, &random, |images, pixels| {
                 let labels: Vec<u32> = images.iter().map(|&i| data.train.labels[i]).collect();
-                self.step(&pixels, &labels).map_err(|error| self.advised(error))?;
+                self.step(&pixels, &labels)?;
                 self.after_step()
-            })?;
+            });
+            learnt.map_err(|error| self.advised(error))?;
             self.finish_epoch(data, &dev)?;
             let every = u64::from(settings.checkpoint.epochs);
             let done = self.state.position.epoch;

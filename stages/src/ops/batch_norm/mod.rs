@@ -201,6 +201,15 @@ impl BatchNorm {
 
     /// Returns what inference multiplies each channel by and then adds to it, f32.
     pub(super) fn folded(&self) -> Result<(Tensor, Tensor)> {
+        #[cfg(any(feature = "cuda", test))]
+        if super::gpu::takes(&self.weight.variable) {
+            // where it lies: a GPU would be waited for
+            let inverse = (self.running_var.variable.as_tensor() + self.eps)?.sqrt()?.recip()?;
+            let scale = (self.weight.variable.as_tensor() * inverse)?;
+            let moved = (self.running_mean.variable.as_tensor() * &scale)?;
+            let shift = (self.bias.variable.as_tensor() - moved)?;
+            return Ok((scale.detach(), shift.detach()));
+        }
         let numbers = |variable: &Tensor| -> Result<Vec<f64>> {
             Ok(variable.to_dtype(DType::F64)?.to_vec1()?)
         };

@@ -65,9 +65,11 @@ pub(crate) fn convolution(
                 let (gradient, input) = (gradient.tensor(), x.tensor());
                 let sums = device::weight_gradient(&geometry, input, gradient)?;
                 sink.give_parameter(&weight, sums)?;
-                if x.node.is_some() {
+                let node = x.node;
+                drop(x);
+                if node.is_some() {
                     let adds = device::adds(&geometry, gradient);
-                    let other = adds.then(|| sink.gathered(x.node)).flatten();
+                    let other = adds.then(|| sink.gathered(node)).flatten();
                     let other = other.map(|other| Value::new(other, None).tensor().contiguous());
                     let back = device::input_gradient(
                         &geometry,
@@ -75,7 +77,7 @@ pub(crate) fn convolution(
                         (&weight).into(),
                         other.transpose()?.as_ref(),
                     )?;
-                    sink.give(x.node, Array::Device(back))?;
+                    sink.give(node, Array::Device(back))?;
                 }
             }
         }

@@ -50,7 +50,7 @@ impl<N: DeviceRepr + ValidAsZeroBits> Pinned<N> {
         self.note(stream)
     }
 
-    /// Copies numbers from a GPU over the first, in the order of a stream.
+    /// Copies numbers from a GPU over the first, in the order of a stream, once nothing else is copied here.
     ///
     /// # Errors
     ///
@@ -60,7 +60,9 @@ impl<N: DeviceRepr + ValidAsZeroBits> Pinned<N> {
         from: &CudaView<'_, N>,
         stream: &Arc<CudaStream>,
     ) -> Result<()> {
-        stream.memcpy_dtoh(from, &mut self.memory)?;
+        // the library copies as many numbers as there is room for
+        let first = &mut self.numbers()?[..from.len()];
+        stream.memcpy_dtoh(from, first)?;
         self.note(stream)
     }
 
@@ -78,7 +80,11 @@ impl<N: DeviceRepr + ValidAsZeroBits> Pinned<N> {
 
     fn note(&mut self, stream: &CudaStream) -> Result<()> {
         // one that lets the processor do something else
-        self.copied = Some(stream.record_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC))?);
+        match stream.record_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC)) {
+            Ok(event) => self.copied = Some(event),
+            // nothing else would wait for the copy
+            Err(error) => stream.synchronize().and(Err(error))?,
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_core::Device;
 
 /// Batches that lie on the GPU: while one is read the next is copied.
@@ -160,7 +160,9 @@ impl Uploads {
     /// When more are out than were asked for.
     pub(crate) fn stage(&self) -> Result<Staged> {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.pop().context("more batches are being made than were planned")
+        ensure!(!resting.is_empty(), "more batches are being made than were planned");
+        // that which was sent first, whose copy has most likely ended
+        Ok(resting.remove(0))
     }
 
     /// Copies a batch to the GPU and calls `launch` with where it lies; all that reads it is launched there.
