@@ -1,5 +1,5 @@
 //! What of a training, beside the operators of its network, a device is checked with: losses, optimizers, the limit of
-//! gradients, and images on their way.
+//! gradients, images on their way, and embeddings on theirs.
 
 use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -13,7 +13,9 @@ use crate::ops::{Gradients, Numbers, Other, numbers};
 use crate::optim::AnyOptimizer;
 use crate::rng::Random;
 use crate::training::clip::Clip;
+use crate::training::inference::embed;
 use crate::training::loader::Loader;
+use crate::training::network::Network;
 use crate::training::supply::Supply;
 use crate::weights::{Parameter, Weights};
 
@@ -50,6 +52,10 @@ pub(crate) fn all() -> Vec<Other> {
         all.push((format!("norm of the gradients at most {limit}"), Box::new(run)));
     }
     all.push(("images on their way, augmented".to_owned(), Box::new(images)));
+    all.push((
+        "embeddings of unequal batches".to_owned(),
+        Box::new(|device, _| embeddings(device)),
+    ));
     all
 }
 
@@ -152,4 +158,23 @@ fn images(device: &Device, dtype: Option<DType>) -> Result<Numbers> {
         all.extend_from_within(..);
     }
     Ok(all)
+}
+
+/// Returns the embeddings of images, plain and mirrored, whose last batch is a small one: what is read of it must be no
+/// more than there is.
+fn embeddings(device: &Device) -> Result<Numbers> {
+    let size = [17, 21];
+    let mut random = Random::new(1, "noise", &[]);
+    let planes = (0..9 * 3 * size[0] * size[1]).map(|_| random.below(256) as u8).collect();
+    let images = Images::in_memory(size, vec![planes]);
+    let loader = Loader::new(size, [0.5, 0.4, 0.3], [0.3, 0.2, 0.1], 2)?;
+    let model = table("resnet = { width = 8, stem = \"small\" }")?;
+    let loss = table("cross-entropy = {}")?;
+    let network = Network::new(5, device, DType::F32, &model, &loss, 3, None)?;
+    let supply = Supply::sparing(&images, &loader, 4, device, DType::F32)?;
+    let both = ["value", "value of mirrored"].into_iter().zip([false, true]);
+    both.map(|(name, mirror)| {
+        Ok((name.to_owned(), embed(&network, &supply, mirror, 4, |_| Ok(()))?))
+    })
+    .collect()
 }

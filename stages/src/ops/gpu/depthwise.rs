@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 
 use super::launch::{Argument, Argument::Count, address, filled, launch, name_of};
 use super::tiles::folded;
+use super::weights::{by_taps, from_taps};
 use crate::ops::convolution::Geometry;
 
 /// About how many threads make a large GPU busy. It decides the bytes of sums, so it is the same on every GPU.
@@ -47,12 +48,6 @@ fn turned(geometry: &Geometry) -> Option<Geometry> {
         padding: around,
         ..*geometry
     })
-}
-
-/// Returns the weight [channels, 1, rows, columns] as kernels read it: [taps, channels].
-fn by_taps(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
-    let weight = weight.detach().to_dtype(DType::F32)?;
-    Ok(weight.reshape((geometry.outputs, geometry.taps()))?.t()?.contiguous()?)
 }
 
 /// Returns the first parameters of every kernel.
@@ -172,9 +167,7 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, gradient: &Tensor) -> Result
     arguments.extend([Count(lanes), address(x)?, address(gradient)?, address(&partial)?]);
     let threads = lanes * at_once * channels;
     launch(x.device(), &name_of(&name, x.dtype())?, threads, &arguments)?;
-    let sums = folded(&partial, taps * channels)?.reshape((taps, channels))?;
-    let [down, across] = geometry.kernel;
-    Ok(sums.t()?.contiguous()?.reshape((channels, 1, down, across))?)
+    from_taps(geometry, &folded(&partial, taps * channels)?)
 }
 
 /// Returns how many parts lines are cut into, each of which has so many threads: a large GPU is busy, and each thread

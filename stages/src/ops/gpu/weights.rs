@@ -41,6 +41,38 @@ pub(in crate::ops) fn turned(
     Ok(rows)
 }
 
+/// Returns a weight [channels, 1, rows, columns] tap by tap, [taps, channels], f32.
+///
+/// # Errors
+///
+/// When the driver refuses it.
+pub(super) fn by_taps(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
+    let weight = weight.detach().to_dtype(DType::F32)?.contiguous()?;
+    let taps = filled(weight.device(), DType::F32, (geometry.taps(), geometry.outputs))?;
+    exchange("turned", geometry, &weight, &taps)?;
+    Ok(taps)
+}
+
+/// Returns what [`by_taps`] was given, f32.
+///
+/// # Errors
+///
+/// When the driver refuses it.
+pub(super) fn from_taps(geometry: &Geometry, taps: &Tensor) -> Result<Tensor> {
+    let [down, across] = geometry.kernel;
+    let weight = filled(taps.device(), DType::F32, (geometry.outputs, 1, down, across))?;
+    exchange("unturned", geometry, taps, &weight)?;
+    Ok(weight)
+}
+
+/// Exchanges channels and taps: to the kernels the channels are the inputs of a single output.
+fn exchange(kernel: &str, geometry: &Geometry, from: &Tensor, to: &Tensor) -> Result<()> {
+    let all = to.elem_count();
+    let sizes = [1, geometry.outputs, geometry.taps(), all].map(Count);
+    let arguments = [&sizes[..], &[address(from)?, address(to)?]].concat();
+    launch(to.device(), &name_of(kernel, DType::F32)?, all, &arguments)
+}
+
 /// Returns rows of the gradient by a weight, as [`turned`] lays them out, in the shape of the weight and in f32.
 ///
 /// # Errors
