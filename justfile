@@ -50,6 +50,12 @@ cuda:
     scripts/setup-cuda
     . target/cuda-kit/env.sh && cargo build --release --features cuda
 
+# Run what is built for GPUs without one, by the stand-in of tests/stand-in.
+check-cuda:
+    scripts/setup-cuda
+    scripts/gpu-check pack
+    scripts/gpu-stand-in --check
+
 # Check and measure training on the GPU here beside the CPU and PyTorch; `scripts/gpu-check --help` has more.
 gpu-check:
     scripts/gpu-check
