@@ -1,10 +1,12 @@
 //! The tape: what was computed, in order, so that gradients can be carried back.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
+use super::convolution::Folded;
 use super::profile::{Clock, Profile, Stopwatch, Work};
 use super::value::{Array, Value};
 use crate::weights::Parameter;
@@ -21,6 +23,8 @@ pub(crate) struct Tape {
     recomputing: bool,
     steps: Vec<(Work, Backward)>,
     stopwatch: Option<Stopwatch>,
+    /// In inference, by the name of the weight.
+    folded: BTreeMap<String, Rc<Folded>>,
 }
 
 /// Where gradients gather on the way back.
@@ -32,7 +36,7 @@ pub(super) struct Sink {
 impl Tape {
     /// Starts a tape for one training step.
     pub(crate) fn training() -> Self {
-        Self { training: true, recomputing: false, steps: Vec::new(), stopwatch: None }
+        Self::new(true)
     }
 
     /// Chooses whether what norms and activations give is computed again on the way back, where an operator would
@@ -41,9 +45,29 @@ impl Tape {
         Self { recomputing, ..self }
     }
 
-    /// Starts a tape that only computes: running statistics, no dropout, no memory of the past.
+    /// Starts a tape that only computes: running statistics, no dropout, no memory of the past. Norms are folded into
+    /// convolutions once: no weight may change while it is used.
     pub(crate) fn inference() -> Self {
-        Self { training: false, recomputing: false, steps: Vec::new(), stopwatch: None }
+        Self::new(false)
+    }
+
+    fn new(training: bool) -> Self {
+        let (steps, folded) = (Vec::new(), BTreeMap::new());
+        Self { training, recomputing: false, steps, stopwatch: None, folded }
+    }
+
+    /// Returns a norm folded into the convolution of this name, which is made first where it is not known.
+    pub(super) fn folded(
+        &mut self,
+        name: &str,
+        make: impl FnOnce() -> Result<Folded>,
+    ) -> Result<Rc<Folded>> {
+        if let Some(known) = self.folded.get(name) {
+            return Ok(known.clone());
+        }
+        let made = Rc::new(make()?);
+        self.folded.insert(name.to_owned(), made.clone());
+        Ok(made)
     }
 
     /// Measures every operator from now on, and the way back, on the device where they run.

@@ -6,7 +6,7 @@ use super::exhausted::advised;
 use super::network::Network;
 use super::supply::Supply;
 use crate::augment::AnyAugmentation;
-use crate::ops::{Reading, Readings};
+use crate::ops::{Reading, Readings, Tape};
 use crate::rng::Random;
 
 /// Returns the embedding of each image of a supply, `[images, D]`, as if each were alone; `batch` is at most what it
@@ -38,12 +38,13 @@ pub(crate) fn embed(
         seen((embeddings.len() / width) as u64)
     };
     // a batch is read while the device computes the next
-    let (readings, mut before) = (Readings::new(), None);
+    let (readings, mut before, mut tape) = (Readings::new(), None, Tape::inference());
     let augment: Vec<AnyAugmentation> = mirror.then(AnyAugmentation::mirror).into_iter().collect();
     let unused = |_| Random::new(0, "inference", &[]);
     supply.each(order.chunks(batch), &augment, &unused, |_, pixels| {
         let ways = ["a smaller `batch`"];
-        let made = network.embed(&pixels).map_err(|error| advised(error, batch, &ways))?;
+        let made =
+            network.embed(&mut tape, &pixels).map_err(|error| advised(error, batch, &ways))?;
         let made = readings.begin(&made)?;
         before.replace(made).map_or(Ok(()), &mut take)
     })?;

@@ -54,15 +54,15 @@ impl Network {
     }
 
     /// Returns the embeddings, f32 `[N, D]`, of normalized images `[N, H, W, 3]`, each as if it were
-    /// alone.
+    /// alone; on a tape of inference, the same for all batches of a pass.
     ///
     /// # Errors
     ///
     /// When the device fails.
-    pub(crate) fn embed(&self, images: &Tensor) -> anyhow::Result<Tensor> {
+    pub(crate) fn embed(&self, tape: &mut Tape, images: &Tensor) -> anyhow::Result<Tensor> {
         let images = Value::constant(images.to_dtype(self.dtype)?);
         let mut unused = Random::new(0, "inference", &[]);
-        let embeddings = self.model.forward(&mut Tape::inference(), &images, &mut unused)?;
+        let embeddings = self.model.forward(tape, &images, &mut unused)?;
         Ok(embeddings.tensor().to_dtype(DType::F32)?)
     }
 

@@ -192,7 +192,7 @@ impl Training {
     ///
     /// As [`Self::step`].
     pub fn embeddings(&self) -> anyhow::Result<Vec<f32>> {
-        Ok(self.network.embed(&self.images)?.flatten_all()?.to_vec1()?)
+        Ok(self.network.embed(&mut Tape::inference(), &self.images)?.flatten_all()?.to_vec1()?)
     }
 
     /// Returns a checksum of all weights and running statistics: equal where every bit is.
@@ -217,7 +217,7 @@ impl Training {
     ///
     /// As [`Self::step`].
     pub fn infer(&self) -> anyhow::Result<()> {
-        self.network.embed(&self.images).map(drop)
+        self.network.embed(&mut Tape::inference(), &self.images).map(drop)
     }
 
     /// Computes the embeddings of the batch and measures the operators.

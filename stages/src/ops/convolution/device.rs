@@ -24,29 +24,20 @@ use crate::weights::Parameter;
 pub(super) struct Weight<'a> {
     /// Its numbers, f32.
     pub(super) numbers: &'a Tensor,
-    /// Where its copy in bf16 is kept, if it is a parameter's.
+    /// Where its copy in bf16 is kept.
     #[cfg(any(feature = "cuda", test))]
-    rounded: Option<&'a Rounded>,
+    rounded: &'a Rounded,
 }
 
-impl<'a> Weight<'a> {
-    /// Takes one that is used this once.
-    pub(super) fn once(numbers: &'a Tensor) -> Self {
-        Self {
-            numbers,
-            #[cfg(any(feature = "cuda", test))]
-            rounded: None,
-        }
-    }
-
+#[cfg(any(feature = "cuda", test))]
+impl Weight<'_> {
     /// Lays it out on a GPU as products read it beside NHWC, in a type: [out, rows * columns * in].
-    #[cfg(any(feature = "cuda", test))]
     pub(super) fn turned(&self, geometry: &Geometry, dtype: DType) -> Result<Tensor> {
         let length = geometry.taps() * geometry.inputs / geometry.groups;
         let made = || gpu::turned(geometry, self.numbers, dtype, length);
-        match self.rounded {
+        match dtype {
             // what the optimizer keeps current
-            Some(rounded) if dtype == DType::BF16 => rounded.of(made),
+            DType::BF16 => self.rounded.of(made),
             _ => made(),
         }
     }
@@ -57,7 +48,7 @@ impl<'a> From<&'a Parameter> for Weight<'a> {
         Self {
             numbers: &parameter.variable,
             #[cfg(any(feature = "cuda", test))]
-            rounded: Some(&parameter.rounded),
+            rounded: &parameter.rounded,
         }
     }
 }

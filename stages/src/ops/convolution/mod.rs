@@ -17,7 +17,7 @@ mod pointwise;
 mod winograd;
 
 use anyhow::{Context as _, Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 
 use self::device::Weight;
 pub(super) use self::geometry::Geometry;
@@ -137,23 +137,37 @@ pub(crate) fn convolution_norm(
         let [shape, given] = [&geometry.output()[..], residual.dims()];
         ensure!(shape == given, "`{}`: the residual is {given:?}", norm.weight.name);
     }
-    let (scale, shift) = norm.folded()?;
-    let scaled = match x.array() {
-        Array::Host(_) | Array::Half(_) => {
-            let scale = read(&scale, <[f32]>::to_vec)?;
-            let scaled = read(&weight.variable, |w| host::scaled(w, &scale))?;
-            Tensor::from_vec(scaled, weight.variable.shape(), &Device::Cpu)?
-        }
-        Array::Device(_) => {
-            weight.variable.broadcast_mul(&scale.reshape((geometry.outputs, 1, 1, 1))?)?
-        }
-    };
+    let folded = tape.folded(&weight.name, || fold(x.array(), weight, norm))?;
+    let (weight, shift) = (Weight::from(&folded.weight), &folded.shift);
     let residual = residual.map(Value::array);
-    let output =
-        convolve(&geometry, x.array(), Weight::once(&scaled), Some(&shift), residual, rectifier)?;
+    let output = convolve(&geometry, x.array(), weight, Some(shift), residual, rectifier)?;
     // in inference the tape keeps no way back
     let work = geometry.work(false);
     Ok(tape.record(work, output, |_, _| Ok(())))
+}
+
+/// A convolution that norms as well.
+pub(super) struct Folded {
+    weight: Parameter,
+    shift: Tensor,
+}
+
+/// Folds a norm into a weight, for images like these.
+fn fold(x: &Array, weight: &Parameter, norm: &BatchNorm) -> Result<Folded> {
+    let (scale, shift) = norm.folded()?;
+    let numbers = &weight.variable;
+    let scaled = match x {
+        Array::Host(_) | Array::Half(_) => {
+            let scale = read(&scale, <[f32]>::to_vec)?;
+            let scaled = read(numbers, |w| host::scaled(w, &scale))?;
+            Tensor::from_vec(scaled, numbers.shape(), &Device::Cpu)?
+        }
+        Array::Device(_) => {
+            numbers.detach().broadcast_mul(&scale.reshape((norm.channels(), 1, 1, 1))?)?
+        }
+    };
+    let weight = Parameter::new(weight.name.clone(), Var::from_tensor(&scaled)?, false);
+    Ok(Folded { weight, shift })
 }
 
 /// Works out the lengths, and refuses what does not fit.
