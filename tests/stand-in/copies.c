@@ -43,13 +43,6 @@ static int copy(enum direction direction, void *to, const void *from, size_t byt
   return failure;
 }
 
-// What returns only when it is done is work of the default stream.
-static int finish(int result) {
-  if (result) return result;
-  drain_default();
-  return failure;
-}
-
 DRIVER cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *handle) {
   ENTER_CONTEXT;
   return copy(TO_DEVICE, (void *)to, from, bytes, handle, __func__);
@@ -65,21 +58,6 @@ DRIVER cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *hand
   return copy(WITHIN, (void *)to, (void *)from, bytes, handle, __func__);
 }
 
-DRIVER cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) {
-  ENTER_CONTEXT;
-  return finish(copy(TO_DEVICE, (void *)to, from, bytes, NULL, __func__));
-}
-
-DRIVER cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) {
-  ENTER_CONTEXT;
-  return finish(copy(TO_HOST, to, (void *)from, bytes, NULL, __func__));
-}
-
-DRIVER cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes) {
-  ENTER_CONTEXT;
-  return finish(copy(WITHIN, (void *)to, (void *)from, bytes, NULL, __func__));
-}
-
 struct filled {
   void *to;
   int value;
@@ -91,22 +69,12 @@ static void do_fill(const void *what) {
   memset(filled->to, filled->value, filled->bytes);
 }
 
-static int fill(uint64_t to, int value, size_t bytes, void *handle, const char *who) {
-  struct stream *stream = stream_of(handle, who);
-  if (!stream) return INVALID_HANDLE;
+DRIVER cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *handle) {
+  ENTER_CONTEXT;
+  FIND(stream, stream_of(handle, __func__));
   if (!bytes) return SUCCESS;
-  if (!holds((void *)to, bytes, who)) return INVALID_VALUE;
+  if (!holds((void *)to, bytes, __func__)) return INVALID_VALUE;
   struct filled *filled = add(stream, do_fill, sizeof *filled);
   *filled = (struct filled){(void *)to, value, bytes};
   return SUCCESS;
-}
-
-DRIVER cuMemsetD8Async(uint64_t to, unsigned char value, size_t count, void *handle) {
-  ENTER_CONTEXT;
-  return fill(to, value, count, handle, __func__);
-}
-
-DRIVER cuMemsetD8_v2(uint64_t to, unsigned char value, size_t count) {
-  ENTER_CONTEXT;
-  return finish(fill(to, value, count, NULL, __func__));
 }

@@ -26,7 +26,6 @@
   RESULT(INVALID_PTX, 218, "a PTX JIT compilation failed")                    \
   RESULT(INVALID_HANDLE, 400, "invalid resource handle")                      \
   RESULT(NOT_FOUND, 500, "named symbol not found")                            \
-  RESULT(NOT_READY, 600, "device not ready")                                  \
   RESULT(ILLEGAL_ADDRESS, 700, "an illegal memory access was encountered")    \
   RESULT(NOT_SUPPORTED, 801, "operation not supported")
 #define RESULT(NAME, CODE, TEXT) NAME = CODE,
@@ -64,7 +63,6 @@ struct pinned {
 };
 
 #define MOST_ARGUMENTS 64
-#define MOST_SHARED (227 << 10)
 
 // Shared by the parts, and by nobody else.
 #pragma GCC visibility push(hidden)
@@ -75,8 +73,8 @@ extern int draining;   // whether work is being done
 extern int failure;    // what was found wrong meanwhile
 extern int traced;     // whether launches are told
 extern char context;
-// Bytes of the device: all, those taken, the most that were, and those given back and not yet freed.
-extern size_t total, live, most, retained;
+// Bytes of the device: all, those taken, and the most that were.
+extern size_t total, live, most;
 extern __thread void *current;  // context of this thread
 extern __thread size_t notes;   // places in blocks that the next entry of this thread uses
 extern __thread const void *noted[MOST_ARGUMENTS];

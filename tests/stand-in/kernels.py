@@ -20,7 +20,8 @@ text = subprocess.run(compiler, input=marked, text=True, check=True, capture_out
 found = re.findall(r"MARKED(_TOGETHER)? (\w+)\s*\(([^)]*)\)", text)
 if len(found) < 20:
     sys.exit(f"kernels.py: only {len(found)} kernels were found")
-parts = [f'{preface}#define KERNEL static void\n#define TOGETHER static void\n{include}#include "stand_in.h"\n#include <string.h>\n']
+opening = "#define KERNEL static void\n#define TOGETHER static void\n"
+parts = [preface, opening, include, '#include "stand_in.h"\n#include <string.h>\n']
 for together, name, parameters in found:
     types = [re.match(r"(.*[ *])\w+$", " ".join(one.split())).group(1).strip() for one in parameters.split(",")]
     given = ", ".join(f"*({kind} const *)a[{at}]" for at, kind in enumerate(types))

@@ -4,10 +4,11 @@
 
 #include <ctype.h>
 
+#define MOST_SHARED (48 << 10)  // what a launch may have without asking first
+
 struct function {
   char *name;
   size_t count, sizes[MOST_ARGUMENTS];
-  int shared;
   stand_in_kernel kernel;
 };
 
@@ -66,7 +67,7 @@ DRIVER cuModuleLoadData(void **handle, const void *image) {
     module->functions = grown(module->functions, module->count, sizeof *module->functions);
     struct function *function = module->functions + module->count++;
     size_t length = strcspn(at, BLANKS "(){};");
-    *function = (struct function){.name = strndup(at, length), .shared = 48 << 10};
+    *function = (struct function){.name = strndup(at, length)};
     at += length;
     at += strspn(at, BLANKS);
     const char *end = *at == '(' ? strchr(at, ')') : at;
@@ -116,23 +117,6 @@ DRIVER cuModuleGetFunction(void **found, void *handle, const char *name) {
   return NOT_FOUND;
 }
 
-// Attribute 0 is the most threads of a block, 8 the most bytes of shared memory that a launch asks for.
-DRIVER cuFuncGetAttribute(int *value, int attribute, void *handle) {
-  ENTER_CONTEXT;
-  FIND(function, function_of(handle, __func__));
-  *value = attribute == 0 ? 1024 : attribute == 8 ? function->shared : 0;
-  return SUCCESS;
-}
-
-DRIVER cuFuncSetAttribute(void *handle, int attribute, int value) {
-  ENTER_CONTEXT;
-  FIND(function, function_of(handle, __func__));
-  if (attribute != 8) return SUCCESS;
-  if (value < 0 || value > MOST_SHARED) return INVALID_VALUE;
-  function->shared = value;
-  return SUCCESS;
-}
-
 // The arguments lie one after the other, each from a multiple of 16 bytes on.
 struct launch {
   const struct function *function;
@@ -160,7 +144,7 @@ DRIVER cuLaunchKernel(void *kernel, unsigned grid_x, unsigned grid_y, unsigned g
   if (extra) return NOT_SUPPORTED;
   if (!grid_x || !grid_y || !grid_z || grid_x > 0x7fffffff || grid_y > 65535 || grid_z > 65535) return INVALID_VALUE;
   if (!block_x || !block_y || !block_z || block_x > 1024 || block_y > 1024 || block_z > 64) return INVALID_VALUE;
-  if (block_x * block_y * block_z > 1024 || shared > (unsigned)function->shared) return INVALID_VALUE;
+  if (block_x * block_y * block_z > 1024 || shared > MOST_SHARED) return INVALID_VALUE;
   if (function->count && !arguments) return INVALID_VALUE;
   if (!function->kernel) function->kernel = stand_in_find_own(function->name);
   if (!function->kernel) function->kernel = stand_in_find_candle(function->name);

@@ -6,13 +6,13 @@
 
 #define MOST_RETAINED ((size_t)2 << 30)
 
-size_t total, live, most, retained;
+size_t total, live, most;
+static size_t retained;  // given back, but not freed
 __thread size_t notes;
 static struct block **blocks;
 static size_t block_count;
 static struct pinned *all_pinned;
 static char pool;
-static uint64_t threshold;
 __thread const void *noted[MOST_ARGUMENTS];
 
 int refuse(int result, const char *format, ...) {
@@ -39,6 +39,7 @@ void *room(size_t bytes) {
   if (!place) abort();
   return place;
 }
+
 // How many blocks begin here or before.
 static size_t blocks_to(const void *place) {
   size_t low = 0, high = block_count;
@@ -204,29 +205,19 @@ DRIVER cuDeviceGetDefaultMemPool(void **handle, int device) {
   return SUCCESS;
 }
 
-// Attributes 1 to 3 say how memory is used again, 4 how much is kept; 5 and 7 are the memory that is taken, 6 and 8
-// the most that was.
+// Attribute 4 is how much memory the pool keeps; nothing here depends on it.
 DRIVER cuMemPoolSetAttribute(void *handle, int attribute, void *value) {
+  (void)value;
   ENTER;
   if (handle != &pool) return refuse(INVALID_HANDLE, "%p is no pool", handle);
-  if (attribute >= 1 && attribute <= 3) return SUCCESS;
-  if (attribute == 4) threshold = *(uint64_t *)value;
-  else if ((attribute == 6 || attribute == 8) && !*(uint64_t *)value) most = live;
-  else return INVALID_VALUE;
-  return SUCCESS;
+  return attribute == 4 ? SUCCESS : refuse(INVALID_VALUE, "%s is given attribute %d", __func__, attribute);
 }
 
+// Attribute 8 is the most memory that was taken.
 DRIVER cuMemPoolGetAttribute(void *handle, int attribute, void *value) {
   ENTER;
   if (handle != &pool) return refuse(INVALID_HANDLE, "%p is no pool", handle);
-  if (attribute < 1 || attribute > 8) return INVALID_VALUE;
-  if (attribute <= 3) *(int *)value = 1;
-  else *(uint64_t *)value = attribute == 4 ? threshold : attribute % 2 ? live : most;
+  if (attribute != 8) return refuse(INVALID_VALUE, "%s is asked for attribute %d", __func__, attribute);
+  *(uint64_t *)value = most;
   return SUCCESS;
-}
-
-DRIVER cuMemPoolTrimTo(void *handle, size_t bytes) {
-  (void)bytes;
-  ENTER;
-  return handle == &pool ? SUCCESS : refuse(INVALID_HANDLE, "%p is no pool", handle);
 }

@@ -1,18 +1,21 @@
-// Streams, which are queues of work that is done when somebody waits for it, and events, which remember places in them.
+// Streams, which are queues of work that is done when somebody waits for it, and events, which are places in them.
 
 #include "driver.h"
-
-#include <time.h>
 
 #define MOST_QUEUED 20000
 #define STREAMS 0x5000000000  // handles are numbers from here on, never used twice
 #define EVENTS 0x6000000000
 
-struct event {
-  struct stream *stream;  // of the last record, which is entry `position` there
+// How far a stream was.
+struct place {
+  struct stream *stream;
   uint64_t position;
-  struct timespec when;
-  int timed, destroyed;
+};
+
+// The place of the last record, if there was one.
+struct event {
+  struct place place;
+  int destroyed;
 };
 
 int draining, failure;
@@ -113,12 +116,6 @@ DRIVER cuStreamSynchronize(void *handle) {
   return failure;
 }
 
-DRIVER cuStreamQuery(void *handle) {
-  ENTER_CONTEXT;
-  FIND(stream, stream_of(handle, __func__));
-  return stream->done < stream->queued ? NOT_READY : failure;
-}
-
 DRIVER cuStreamIsCapturing(void *handle, int *status) {
   ENTER_CONTEXT;
   if (!stream_of(handle, __func__)) return INVALID_HANDLE;
@@ -134,36 +131,18 @@ static struct event *event_of(void *handle, const char *who) {
   return NULL;
 }
 
-static int is_done(const struct event *event) {
-  return !event->stream || event->stream->done >= event->position;
-}
-
-// A place in a stream, and the event that remembers it.
-struct recording {
-  struct stream *stream;
-  uint64_t position;
-  size_t event;
-};
-
-static void stamp(const void *what) {
-  const struct recording *recording = what;
-  struct event *event = events + recording->event;
-  // unless it was recorded again
-  if (event->stream == recording->stream && event->position == recording->position)
-    clock_gettime(CLOCK_MONOTONIC, &event->when);
-}
-
 static void wait_for(const void *what) {
-  const struct recording *recording = what;
-  drain(recording->stream, recording->position);
+  const struct place *place = what;
+  drain(place->stream, place->position);
 }
 
 DRIVER cuEventCreate(void **handle, unsigned flags) {
+  (void)flags;
   ENTER_CONTEXT;
   if (!handle) return INVALID_VALUE;
   *handle = (void *)(EVENTS + event_count);
   events = grown(events, event_count, sizeof *events);
-  events[event_count++] = (struct event){.timed = !(flags & 2)};
+  events[event_count++] = (struct event){0};
   return SUCCESS;
 }
 
@@ -178,10 +157,7 @@ DRIVER cuEventRecord(void *handle, void *stream_handle) {
   ENTER_CONTEXT;
   FIND(event, event_of(handle, __func__));
   FIND(stream, stream_of(stream_handle, __func__));
-  struct recording *recording = add(stream, stamp, sizeof *recording);
-  *recording = (struct recording){stream, stream->queued, (size_t)(event - events)};
-  event->stream = stream;
-  event->position = stream->queued;
+  event->place = (struct place){stream, stream->queued};
   return SUCCESS;
 }
 
@@ -190,31 +166,15 @@ DRIVER cuStreamWaitEvent(void *stream_handle, void *handle, unsigned flags) {
   ENTER_CONTEXT;
   FIND(event, event_of(handle, __func__));
   FIND(stream, stream_of(stream_handle, __func__));
-  if (!is_done(event))
-    *(struct recording *)add(stream, wait_for, sizeof(struct recording)) =
-        (struct recording){event->stream, event->position, 0};
+  struct place place = event->place;
+  if (place.stream && place.stream->done < place.position)
+    *(struct place *)add(stream, wait_for, sizeof place) = place;
   return SUCCESS;
 }
 
 DRIVER cuEventSynchronize(void *handle) {
   ENTER_CONTEXT;
   FIND(event, event_of(handle, __func__));
-  if (event->stream) drain(event->stream, event->position);
+  if (event->place.stream) wait_for(&event->place);
   return failure;
-}
-
-DRIVER cuEventQuery(void *handle) {
-  ENTER_CONTEXT;
-  FIND(event, event_of(handle, __func__));
-  return is_done(event) ? failure : NOT_READY;
-}
-
-DRIVER cuEventElapsedTime_v2(float *milliseconds, void *from, void *to) {
-  ENTER_CONTEXT;
-  struct event *start = event_of(from, __func__), *end = event_of(to, __func__);
-  if (!start || !end || !start->timed || !end->timed || !start->stream || !end->stream) return INVALID_HANDLE;
-  if (!is_done(start) || !is_done(end)) return NOT_READY;
-  *milliseconds = (float)((double)(end->when.tv_sec - start->when.tv_sec) * 1e3 +
-                          (double)(end->when.tv_nsec - start->when.tv_nsec) * 1e-6);
-  return SUCCESS;
 }
