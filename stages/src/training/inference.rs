@@ -81,12 +81,15 @@ mod tests {
         loss: AnyLoss,
     }
 
+    fn network() -> Network {
+        let text = "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}";
+        let Table { model, loss } = toml::from_str(text).unwrap();
+        Network::new(0, &Device::Cpu, DType::F32, &model, &loss, 3, None).unwrap()
+    }
+
     /// Returns the embeddings of nine images by every way that leads to the device, as they are and mirrored.
     fn embeddings() -> Vec<[Vec<f32>; 2]> {
-        let text = "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}";
-        let (device, dtype) = (Device::Cpu, DType::F32);
-        let Table { model, loss } = toml::from_str(text).unwrap();
-        let network = Network::new(0, &device, dtype, &model, &loss, 3, None).unwrap();
+        let (device, dtype, network) = (Device::Cpu, DType::F32, network());
         let mut noise = Random::new(1, "noise", &[]);
         let planes = (0..9 * 3 * 16 * 12).map(|_| noise.below(256) as u8).collect();
         let images = Images::in_memory([16, 12], vec![planes]);
@@ -123,10 +126,7 @@ mod tests {
 
     #[test]
     fn an_embedding_that_is_no_number_is_told() {
-        let mut broken = None;
-        let text = "model.resnet = { width = 8, stem = \"small\" }\nloss.cross-entropy = {}";
-        let Table { model, loss } = toml::from_str(text).unwrap();
-        let network = Network::new(0, &Device::Cpu, DType::F32, &model, &loss, 3, None).unwrap();
+        let (network, mut broken) = (network(), None);
         let images = Images::in_memory([8, 8], vec![vec![7; 5 * 192]]);
         let loader = Loader::new([8, 8], [0.5; 3], [0.2; 3], 1).unwrap();
         let supply = Supply::sparing(&images, &loader, 2, &Device::Cpu, DType::F32).unwrap();

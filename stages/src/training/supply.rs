@@ -78,7 +78,6 @@ impl<'a> Supply<'a> {
     /// # Errors
     ///
     /// When images cannot be read, or the device fails.
-    #[cfg_attr(not(any(feature = "cuda", test)), expect(unused_variables, reason = "for a GPU"))]
     pub(crate) fn open(
         images: &'a Images,
         loader: &'a Loader,
@@ -86,15 +85,7 @@ impl<'a> Supply<'a> {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
-        #[cfg(any(feature = "cuda", test))]
-        if let Some(free) = ops::free_bytes(device)? {
-            let image = 3 * loader.size[0] * loader.size[1];
-            let set = (images.len() * image) as u64;
-            let way = way(set, free);
-            tracing::info!(set, free, ?way, "images for the GPU");
-            return Self::on_gpu(images, loader, batch, device, dtype, way);
-        }
-        Ok(Self { images, loader, device: device.clone(), held: Held::Host })
+        Self::chosen(images, loader, batch, device, dtype, true)
     }
 
     /// As [`Self::open`], for images that are seldom wanted: a GPU keeps no more than some batches.
@@ -102,7 +93,6 @@ impl<'a> Supply<'a> {
     /// # Errors
     ///
     /// When the device fails.
-    #[cfg_attr(not(any(feature = "cuda", test)), expect(unused_variables, reason = "for a GPU"))]
     pub(crate) fn sparing(
         images: &'a Images,
         loader: &'a Loader,
@@ -110,9 +100,29 @@ impl<'a> Supply<'a> {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
+        Self::chosen(images, loader, batch, device, dtype, false)
+    }
+
+    /// Chooses the way; a GPU may keep the images where it has room and `keeps`.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(unused_variables, reason = "for a GPU"))]
+    fn chosen(
+        images: &'a Images,
+        loader: &'a Loader,
+        batch: usize,
+        device: &Device,
+        dtype: DType,
+        keeps: bool,
+    ) -> Result<Self> {
         #[cfg(any(feature = "cuda", test))]
-        if ops::free_bytes(device)?.is_some() {
-            return Self::on_gpu(images, loader, batch, device, dtype, Way::Streamed);
+        if let Some(free) = ops::free_bytes(device)? {
+            if !keeps {
+                return Self::on_gpu(images, loader, batch, device, dtype, Way::Streamed);
+            }
+            let image = 3 * loader.size[0] * loader.size[1];
+            let set = (images.len() * image) as u64;
+            let way = way(set, free);
+            tracing::info!(set, free, ?way, "images for the GPU");
+            return Self::on_gpu(images, loader, batch, device, dtype, way);
         }
         Ok(Self { images, loader, device: device.clone(), held: Held::Host })
     }

@@ -31,8 +31,7 @@ pub(super) fn batch_norm(
     let known = if tape.is_training() {
         of_batch(&array, norm)?
     } else {
-        let inverse = (norm.running_var.variable.as_tensor() + norm.eps)?.sqrt()?.recip()?;
-        let scale = (norm.weight.variable.as_tensor() * &inverse)?;
+        let (inverse, scale) = norm.running_scale()?;
         Known { mean: norm.running_mean.variable.detach(), inverse, scale }
     };
     let added = match after.residual {

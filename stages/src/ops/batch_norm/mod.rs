@@ -204,8 +204,7 @@ impl BatchNorm {
         #[cfg(any(feature = "cuda", test))]
         if super::gpu::takes(&self.weight.variable) {
             // where it lies: a GPU would be waited for
-            let inverse = (self.running_var.variable.as_tensor() + self.eps)?.sqrt()?.recip()?;
-            let scale = (self.weight.variable.as_tensor() * inverse)?;
+            let (_, scale) = self.running_scale()?;
             let moved = (self.running_mean.variable.as_tensor() * &scale)?;
             let shift = (self.bias.variable.as_tensor() - moved)?;
             return Ok((scale.detach(), shift.detach()));
@@ -227,6 +226,14 @@ impl BatchNorm {
         }
         let (length, device) = (scale.len(), self.weight.variable.device());
         Ok((Tensor::from_vec(scale, length, device)?, Tensor::from_vec(shift, length, device)?))
+    }
+
+    /// Returns 1 / deviation of each channel by the running statistics, and that times the weight.
+    #[cfg(any(feature = "cuda", test))]
+    fn running_scale(&self) -> Result<(Tensor, Tensor)> {
+        let inverse = (self.running_var.variable.as_tensor() + self.eps)?.sqrt()?.recip()?;
+        let scale = (self.weight.variable.as_tensor() * &inverse)?;
+        Ok((inverse, scale))
     }
 
     /// Moves the running statistics towards those of a batch of `count` values per channel.

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor, WithDType};
 
 use super::BLOCK;
-use super::launch::{Argument, Argument::Count, Argument::Float, address, filled as room, launch};
+use super::launch::{Argument, Argument::Count, Argument::Float, address, filled, launch};
 use super::tiles::folded;
 use crate::ops::update::{AdamFactors, DescentFactors};
 
@@ -81,12 +81,12 @@ impl Table {
     ///
     /// When shapes differ, or the driver refuses it.
     pub(crate) fn descend(&mut self, changed: &[Changed<'_>], by: &[DescentFactors]) -> Result<()> {
-        let Some((filled, same)) = self.fill(changed)?.zip(by.first()) else { return Ok(()) };
+        let Some((table, same)) = self.fill(changed)?.zip(by.first()) else { return Ok(()) };
         let decays = by.iter().map(|by| by.decay).collect();
-        let decays = self.factors.on(&filled.device, decays)?;
+        let decays = self.factors.on(&table.device, decays)?;
         let DescentFactors { momentum, rate, nesterov, .. } = *same;
         let rest = [address(&decays)?, Float(momentum), Float(rate), Argument::Flag(nesterov)];
-        filled.launch("descend", &rest)
+        table.launch("descend", &rest)
     }
 
     /// As [`crate::ops::adapt`], of all tensors at once; `by` differs in how weights shrink alone.
@@ -95,14 +95,14 @@ impl Table {
     ///
     /// When shapes differ, or the driver refuses it.
     pub(crate) fn adapt(&mut self, changed: &[Changed<'_>], by: &[AdamFactors]) -> Result<()> {
-        let Some((filled, same)) = self.fill(changed)?.zip(by.first()) else { return Ok(()) };
+        let Some((table, same)) = self.fill(changed)?.zip(by.first()) else { return Ok(()) };
         let shrinks = by.iter().map(|by| by.shrink).collect();
-        let shrinks = self.factors.on(&filled.device, shrinks)?;
+        let shrinks = self.factors.on(&table.device, shrinks)?;
         let AdamFactors { keep, take, rate, scale, epsilon, .. } = *same;
         let factors = [keep[0], keep[1], take[0], take[1], rate, scale, epsilon];
         let mut rest = vec![address(&shrinks)?];
         rest.extend(factors.map(Float));
-        filled.launch("adapt", &rest)
+        table.launch("adapt", &rest)
     }
 
     /// Scales gradients in place so that their common Euclidean norm is at most `limit`. Nothing waits for the GPU.
@@ -114,12 +114,12 @@ impl Table {
         let one =
             |&gradient: &_| Changed { weights: gradient, gradient, moments: [None; 2], copy: None };
         let changed: Vec<Changed<'_>> = gradients.iter().map(one).collect();
-        let Some(filled) = self.fill(&changed)? else { return Ok(()) };
-        let partial = room(&filled.device, DType::F32, (filled.pieces, SHARERS))?;
-        filled.launch("squares", &[address(&partial)?])?;
+        let Some(table) = self.fill(&changed)? else { return Ok(()) };
+        let partial = filled(&table.device, DType::F32, (table.pieces, SHARERS))?;
+        table.launch("squares", &[address(&partial)?])?;
         let sums = folded(&partial, SHARERS)?;
         let sum = folded(&sums, 1)?;
-        filled.launch("shorten", &[address(&sum)?, Float(limit as f32)])
+        table.launch("shorten", &[address(&sum)?, Float(limit as f32)])
     }
 
     fn fill(&mut self, changed: &[Changed<'_>]) -> Result<Option<Filled>> {
