@@ -104,8 +104,22 @@ impl Norm {
             running_var: weights.buffer("running_var", channels, 1.0)?,
             momentum: 0.1,
             eps: 1e-5,
+            feeds_norm: false,
+            spares: false,
         };
         Ok(Self { norm, tracked: weights.counter("num_batches_tracked")? })
+    }
+
+    /// Says that a norm takes what it gives: on a GPU both then read it once less.
+    pub(crate) fn before_norm(mut self) -> Self {
+        self.norm.feeds_norm = true;
+        self
+    }
+
+    /// Lets training compute again on the way back what it gives: less memory, more time, the same bytes.
+    pub(crate) fn made_again(mut self) -> Self {
+        self.norm.spares = true;
+        self
     }
 
     /// Normalizes.

@@ -129,7 +129,12 @@ impl ModelConfig for Iresnet {
             let outputs = first << stage;
             for index in 0..count {
                 let stride = if index == 0 { 2 } else { 1 };
-                body.push(Block::new(&stage_weights.pp(index), channels, outputs, stride)?);
+                let mut block = Block::new(&stage_weights.pp(index), channels, outputs, stride)?;
+                if body.is_empty() {
+                    // at the full size of the images: of IR-50 in bf16 a twentieth of what a step keeps
+                    block.before = block.before.made_again();
+                }
+                body.push(block);
                 channels = outputs;
             }
             side = side.div_ceil(2);
@@ -143,7 +148,7 @@ impl ModelConfig for Iresnet {
         let (head, linear) = (weights.pp("fc"), Initialization::linear(inputs));
         Ok(Box::new(Network {
             entry,
-            entry_norm,
+            entry_norm: entry_norm.before_norm(),
             slope: slope(&weights.pp("prelu"), first)?,
             body,
             norm: Norm::new(&weights.pp("bn2"), channels)?,
@@ -227,7 +232,7 @@ impl Block {
         Ok(Self {
             before: norm("bn1", inputs)?,
             convolutions: [convolution("conv1", shapes[0])?, convolution("conv2", shapes[1])?],
-            norms: [norm("bn2", outputs)?, norm("bn3", outputs)?],
+            norms: [norm("bn2", outputs)?, norm("bn3", outputs)?.before_norm()],
             slope: slope(&weights.pp("prelu"), outputs)?,
             downsample: downsample.transpose()?,
         })
@@ -235,12 +240,13 @@ impl Block {
 
     fn forward(&self, tape: &mut Tape, x: &Value) -> Result<Value> {
         let [first, second] = &self.convolutions;
+        let mut y = self.before.forward(tape, x)?;
+        y = self.norms[0].bent_after(first, tape, &y, &self.slope)?;
+        // after `before`, which then is the last to add to the gradient by x
         let straight = match &self.downsample {
             None => x.clone(),
             Some((convolution, norm)) => norm.after(convolution, tape, x, None, Rectifier::None)?,
         };
-        let mut y = self.before.forward(tape, x)?;
-        y = self.norms[0].bent_after(first, tape, &y, &self.slope)?;
         self.norms[1].after(second, tape, &y, Some(&straight), Rectifier::None)
     }
 }

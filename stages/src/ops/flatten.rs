@@ -4,6 +4,8 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::floats::Block;
+#[cfg(any(feature = "cuda", test))]
+use super::gpu;
 use super::number::Number;
 use super::profile::Work;
 use super::tape::Tape;
@@ -20,6 +22,10 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
     let output = match x.array() {
         Array::Host(x) => Array::Host(turned(x, [height * width, channels], &[images, length])),
         Array::Half(x) => Array::Half(turned(x, [height * width, channels], &[images, length])),
+        #[cfg(any(feature = "cuda", test))]
+        Array::Device(x) if gpu::takes(x) => {
+            Array::Device(gpu::transposed(x, [height * width, channels], (images, length))?)
+        }
         Array::Device(x) => Array::Device(x.permute((0, 3, 1, 2))?.reshape((images, length))?),
     };
     let node = x.node;
@@ -28,6 +34,10 @@ pub(crate) fn flatten(tape: &mut Tape, x: &Value) -> Result<Value> {
         let back = match gradient {
             Array::Host(gradient) => Array::Host(turned(&gradient, size, &shape)),
             Array::Half(gradient) => Array::Half(turned(&gradient, size, &shape)),
+            #[cfg(any(feature = "cuda", test))]
+            Array::Device(gradient) if gpu::takes(&gradient) => {
+                Array::Device(gpu::transposed(&gradient, size, &shape)?)
+            }
             Array::Device(gradient) => {
                 let planes = gradient.reshape((images, channels, height, width))?;
                 Array::Device(planes.permute((0, 2, 3, 1))?.contiguous()?)

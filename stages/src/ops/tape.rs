@@ -30,6 +30,10 @@ pub(crate) struct Tape {
 /// Where gradients gather on the way back.
 pub(super) struct Sink {
     values: Vec<Option<Array>>,
+    /// By values: sums over their gradients, where those who gave these added them up.
+    sums: BTreeMap<usize, Tensor>,
+    /// Those of the gradient that is carried back now.
+    here: Option<Tensor>,
     parameters: Gradients,
 }
 
@@ -130,13 +134,19 @@ impl Tape {
             Array::Half(_) => Array::of(gradient.to_dtype(DType::BF16)?),
             Array::Device(output) => Array::Device(gradient.detach().to_dtype(output.dtype())?),
         };
-        let mut sink = Sink { values: vec![None; steps.len()], parameters: Gradients::new() };
+        let mut sink = Sink {
+            values: vec![None; steps.len()],
+            sums: BTreeMap::new(),
+            here: None,
+            parameters: Gradients::new(),
+        };
         sink.values[last] = Some(gradient);
         if let Some(stopwatch) = &mut self.stopwatch {
             stopwatch.skip();
         }
         for (node, (work, backward)) in steps.into_iter().enumerate().rev() {
             if let Some(gradient) = sink.values[node].take() {
+                sink.here = sink.sums.remove(&node);
                 backward(gradient, &mut sink)?;
             }
             if let Some(stopwatch) = &mut self.stopwatch {
@@ -156,12 +166,37 @@ impl Sink {
             Some(before) => before.plus(&gradient)?,
         };
         self.values[node] = Some(sum);
+        self.sums.remove(&node);
         Ok(())
+    }
+
+    /// Gives the gradient of a value, all that there is of it, with sums over it for the operator that gave the value.
+    /// Should more come, that operator finds no sums.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "on a GPU alone"))]
+    pub(super) fn give_with_sums(
+        &mut self,
+        node: Option<usize>,
+        gradient: Array,
+        sums: Tensor,
+    ) -> Result<()> {
+        let Some(place) = node else { return Ok(()) };
+        ensure!(self.values[place].is_none(), "there is more of a gradient than was added up");
+        self.give(node, gradient)?;
+        self.sums.insert(place, sums);
+        Ok(())
+    }
+
+    /// Takes the sums that came with the gradient that is carried back now.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "on a GPU alone"))]
+    pub(super) fn sums(&mut self) -> Option<Tensor> {
+        self.here.take()
     }
 
     /// Takes what has gathered of the gradient of a value, for an operator that adds it to its own and gives both.
     pub(super) fn gathered(&mut self, node: Option<usize>) -> Option<Array> {
-        self.values[node?].take()
+        let node = node?;
+        self.sums.remove(&node);
+        self.values[node].take()
     }
 
     /// Adds to the gradient of a parameter, which is f32 whatever the activations are.

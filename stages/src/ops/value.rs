@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::{DType, Device, Storage, Tensor, WithDType};
 use half::bf16;
 
+#[cfg(any(feature = "cuda", test))]
+use super::batch_norm::Joint;
 use super::floats::Block;
 use super::number::Number;
 #[cfg(any(feature = "cuda", test))]
@@ -20,6 +22,8 @@ pub(crate) struct Value {
     /// Where on the tape its gradient gathers; nothing where no gradient is wanted.
     pub(super) node: Option<usize>,
     recipe: Option<Recipe>,
+    #[cfg(any(feature = "cuda", test))]
+    joint: Option<Rc<Joint>>,
 }
 
 /// Computes an array again from what the tape keeps anyway: the same bytes.
@@ -60,12 +64,31 @@ impl Value {
 
     pub(super) fn new(array: Array, node: Option<usize>) -> Self {
         let tensor = Arc::new(OnceLock::new());
-        Self { array, tensor, node, recipe: None }
+        Self {
+            array,
+            tensor,
+            node,
+            recipe: None,
+            #[cfg(any(feature = "cuda", test))]
+            joint: None,
+        }
     }
 
     /// Lets those who read it keep the recipe in its place.
     pub(super) fn made_by(self, recipe: Option<Recipe>) -> Self {
         Self { recipe, ..self }
+    }
+
+    /// Tells a norm that takes it what the norm that gave it knows.
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn joined_by(self, joint: Option<Rc<Joint>>) -> Self {
+        Self { joint, ..self }
+    }
+
+    /// Returns what the norm that gave it told of it.
+    #[cfg(any(feature = "cuda", test))]
+    pub(super) fn joint(&self) -> Option<&Joint> {
+        self.joint.as_deref()
     }
 
     /// Returns what to keep of it for the way back.

@@ -1,8 +1,12 @@
-//! Batch normalization by kernels of our own on a GPU: x is read twice on the way there, and twice back.
+//! Batch normalization by kernels of our own on a GPU: x is read twice on the way there, and twice back, but for
+//! what a norm before it or after it adds up as well (`joined`).
+
+use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 
+use super::joined::{Before, Joint, Statistics};
 use super::{After, BatchNorm};
 use crate::ops::gpu::{Argument, Tiles, address, filled, folded, launch, like, of_columns};
 use crate::ops::profile::Work;
@@ -29,7 +33,7 @@ pub(super) fn batch_norm(
 ) -> Result<Value> {
     let (array, channels) = (array.contiguous()?, norm.channels());
     let known = if tape.is_training() {
-        of_batch(&array, norm)?
+        of_batch(&array, norm, x.joint())?
     } else {
         let (inverse, scale) = norm.running_scale()?;
         Known { mean: norm.running_mean.variable.detach(), inverse, scale }
@@ -40,20 +44,33 @@ pub(super) fn batch_norm(
         Some(Array::Host(_) | Array::Half(_)) => bail!("the residual is not on the GPU"),
     };
     let bend = Bend::new(norm, after);
-    let y = bend.normalized(&array, &known, added.as_ref())?;
+    let added = added.as_ref();
+    let (y, statistics) = if tape.is_training() && norm.feeds_norm {
+        let (y, statistics) = bend.normalized_with_statistics(&array, &known, added)?;
+        (y, Some(statistics))
+    } else {
+        (bend.normalized(&array, &known, added)?, None)
+    };
     // a residual is not the tape's to keep
-    let recipe = (tape.is_recomputing() && added.is_none()).then(|| {
+    let recipe = (norm.is_made_again(tape) && added.is_none()).then(|| {
         let (array, known, bend) = (array.clone(), known.clone(), bend.clone());
         Recipe::new(move || Ok(Array::Device(bend.normalized(&array, &known, None)?)))
     });
-    drop(added);
+    let joint = statistics.map(|statistics| {
+        let before = bend.is_straight().then(|| Before::new(&array, &known));
+        Rc::new(Joint { statistics, before })
+    });
+    let before = x.joint().and_then(|joint| joint.before.clone());
     let output = Array::Device(y.clone());
     // without a residual the result follows from x, and is not read again
     let kept = residual.filter(|_| bend.limited).map(|_| y);
     let (node, residual_node) = (x.node, residual.map(|residual| residual.node));
     let value = tape.record(Work::new("batch norm"), output, move |gradient, sink| {
         let gradient = like(gradient, Some(&array))?;
-        let (sums, gradient) = bend.sums(gradient, &array, &known, kept.as_ref())?;
+        let (sums, gradient) = match sink.sums() {
+            Some(partial) => (folded(&partial, 2 * channels)?, gradient),
+            None => bend.sums(gradient, &array, &known, kept.as_ref())?,
+        };
         drop(kept);
         sink.give_parameter(&bend.norm.bias, sums.narrow(0, 0, channels)?)?;
         if bend.norm.scales {
@@ -70,43 +87,48 @@ pub(super) fn batch_norm(
             return Ok(());
         }
         let other = sink.gathered(node).map(|other| like(other, Some(&array))).transpose()?;
+        if let Some(before) = before.filter(|_| bend.is_straight()) {
+            let (back, sums) =
+                before.carried_to(&gradient, &array, &known, &sums, other.as_ref())?;
+            return sink.give_with_sums(node, Array::Device(back), sums);
+        }
         let limits = if residual_node.is_some() { NO_LIMITS } else { bend.kind(false) };
         let back = bend.back(&gradient, &array, &known, limits, &sums, other.as_ref())?;
         sink.give(node, Array::Device(back))
     });
-    Ok(value.made_by(recipe))
+    Ok(value.made_by(recipe).joined_by(joint))
 }
 
 /// What normalizes each channel.
-#[derive(Clone)]
-struct Known {
-    mean: Tensor,
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) mean: Tensor,
     /// 1 / deviation.
-    inverse: Tensor,
+    pub(super) inverse: Tensor,
     /// That times the weight.
-    scale: Tensor,
+    pub(super) scale: Tensor,
 }
 
 /// Returns what follows from a batch, towards which the running statistics are moved.
-fn of_batch(x: &Tensor, norm: &BatchNorm) -> Result<Known> {
+fn of_batch(x: &Tensor, norm: &BatchNorm, joint: Option<&Joint>) -> Result<Known> {
     let channels = norm.channels();
-    let tiles = Tiles::new(x, channels, &[])?;
-    let known = filled(x.device(), DType::F32, (4, channels))?;
-    let row = |number: usize| known.get(number);
-    let (first, mean, inverse, scale) = (row(0)?, row(1)?, row(2)?, row(3)?);
-    let partial = tiles.partial(2)?;
-    tiles.sum("statistics", &[address(x)?, address(&first)?, address(&partial)?])?;
-    let rows = tiles.rows as f64;
+    let statistics = match joint {
+        Some(joint) => &joint.statistics,
+        None => &Statistics::of(x, channels)?,
+    };
+    let known = filled(x.device(), DType::F32, (3, channels))?;
+    let (mean, inverse, scale) = (known.get(0)?, known.get(1)?, known.get(2)?);
+    let rows = x.elem_count() / channels;
     let arguments = [
-        Count(tiles.rows),
+        Count(rows),
         Count(channels),
-        Count(tiles.parts()),
-        address(&partial)?,
-        address(&first)?,
+        Count(statistics.parts()?),
+        address(&statistics.partial)?,
+        address(&statistics.first)?,
         address(&norm.weight.variable)?,
         Float(norm.eps as f32),
         Float(norm.momentum as f32),
-        Float((rows / (rows - 1.0)) as f32),
+        Float((rows as f64 / (rows as f64 - 1.0)) as f32),
         address(&norm.running_mean.variable)?,
         address(&norm.running_var.variable)?,
         address(&mean)?,
@@ -140,9 +162,43 @@ impl Bend {
         }
     }
 
+    /// Returns whether the result is neither limited nor bent.
+    fn is_straight(&self) -> bool {
+        !self.limited && self.slope.is_none()
+    }
+
     /// Returns the result.
     fn normalized(&self, x: &Tensor, known: &Known, added: Option<&Tensor>) -> Result<Tensor> {
         let y = filled(x.device(), x.dtype(), x.shape())?;
+        let arguments = self.of_result(x, known, added, &y)?;
+        Tiles::new(x, self.norm.channels(), &[added, Some(&y)])?.map("normalize", &arguments)?;
+        Ok(y)
+    }
+
+    /// Returns the result and its statistics.
+    fn normalized_with_statistics(
+        &self,
+        x: &Tensor,
+        known: &Known,
+        added: Option<&Tensor>,
+    ) -> Result<(Tensor, Statistics)> {
+        let y = filled(x.device(), x.dtype(), x.shape())?;
+        let tiles = Tiles::new(x, self.norm.channels(), &[added, Some(&y)])?;
+        let statistics = Statistics::room(&tiles, x)?;
+        let mut arguments = self.of_result(x, known, added, &y)?;
+        arguments.extend([address(&statistics.first)?, address(&statistics.partial)?]);
+        tiles.sum("normalize_statistics", &arguments)?;
+        Ok((y, statistics))
+    }
+
+    /// Returns what a kernel is told that writes the result.
+    fn of_result(
+        &self,
+        x: &Tensor,
+        known: &Known,
+        added: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<Vec<Argument>> {
         let mut arguments = vec![address(x)?, address(&known.mean)?, address(&known.scale)?];
         arguments.extend([
             address(&self.norm.bias.variable)?,
@@ -151,9 +207,8 @@ impl Bend {
         ]);
         arguments.extend(self.slope()?);
         arguments.extend(self.limits());
-        arguments.push(address(&y)?);
-        Tiles::new(x, self.norm.channels(), &[added, Some(&y)])?.map("normalize", &arguments)?;
-        Ok(y)
+        arguments.push(address(y)?);
+        Ok(arguments)
     }
 
     fn limits(&self) -> [Argument; 2] {

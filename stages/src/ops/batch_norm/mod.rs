@@ -4,12 +4,16 @@ mod composed;
 #[cfg(any(feature = "cuda", test))]
 mod fused;
 mod host;
+#[cfg(any(feature = "cuda", test))]
+mod joined;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
+#[cfg(any(feature = "cuda", test))]
+pub(super) use self::joined::Joint;
 use super::number::Number;
 use super::profile::Work;
 use super::rectifier::Rectifier;
@@ -34,6 +38,10 @@ pub(crate) struct BatchNorm {
     pub(crate) momentum: f64,
     /// Added to the variance; 1e-5 in PyTorch.
     pub(crate) eps: f64,
+    /// Whether a norm takes what this one gives: a GPU then adds up what that norm asks for as it writes it.
+    pub(crate) feeds_norm: bool,
+    /// Whether what it gives is not kept for the way back but computed again, as all is where a tape does so.
+    pub(crate) spares: bool,
 }
 
 /// What a normalization does after its affine map.
@@ -155,7 +163,7 @@ fn on_host<N: Number>(
     let output = Host::new(array.shape.clone(), y);
     let (x, map) = (array.clone(), Arc::new(map));
     // a residual is not the tape's to keep
-    let recipe = (tape.is_recomputing() && added.is_none()).then(|| {
+    let recipe = (norm.is_made_again(tape) && added.is_none()).then(|| {
         let (x, map, rectifier) = (x.clone(), map.clone(), after.rectifier);
         Recipe::new(move || {
             let y = host::forward(&x.numbers, &map, None, rectifier);
@@ -194,6 +202,11 @@ fn on_host<N: Number>(
 }
 
 impl BatchNorm {
+    /// Returns whether what it gives is computed again on the way back.
+    fn is_made_again(&self, tape: &Tape) -> bool {
+        tape.is_recomputing() || (tape.is_training() && self.spares)
+    }
+
     /// Returns how many channels it is for.
     pub(super) fn channels(&self) -> usize {
         self.weight.variable.elem_count()

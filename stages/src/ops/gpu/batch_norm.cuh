@@ -39,6 +39,18 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
   }
 }
 
+// What a norm makes of a number, within the limits and bent below 0.
+INLINE float bent_within(float value, float lowest, float highest, float bend) {
+  // what is not a number is neither, and stays
+  value = value < lowest ? lowest : value;
+  value = value > highest ? highest : value;
+  return value > 0 ? value : value * bend;
+}
+#define RESULT                                                                                                  \
+  bent_within((values[i] - centre[i]) * factor[i] + level[i] + others[i], lowest, highest, bend[i])
+// The gradient by a number that was normalized, from that by the result.
+#define CARRIED_BACK(GRADIENT, APART) (((GRADIENT) - even[i] - (APART) * tilt[i]) * factor[i] + others[i])
+
 // How a gradient is kept from what lies beyond the limits.
 #define BY_RESULT 1 // where the result, which was kept, is at one
 #define BY_X 2      // where what follows from x is beyond one
@@ -92,16 +104,10 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
     EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
     if (bent) floats_##WIDE(slope, channel, bend);                                                              \
     EACH_ROWS(ROWS) {                                                                                           \
-      FETCH_WITH(TAG, x, residual)                                                                              \
+      FETCH_WITH(ROWS, TAG, x, residual)                                                                        \
       EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
         OPEN_WITH(TAG);                                                                                         \
-        EACH_NUMBER {                                                                                           \
-          float value = (values[i] - centre[i]) * factor[i] + level[i] + others[i];                             \
-          /* what is not a number is neither, and stays */                                                      \
-          value = value < lowest ? lowest : value;                                                              \
-          value = value > highest ? highest : value;                                                            \
-          values[i] = value > 0 ? value : value * bend[i];                                                      \
-        }                                                                                                       \
+        EACH_NUMBER values[i] = RESULT;                                                                         \
         put_##TAG(y, ROW * channels + channel, values);                                                         \
       }                                                                                                         \
     }                                                                                                           \
@@ -197,7 +203,7 @@ TOGETHER moments(count rows, count channels, count parts, const float *partial, 
           float apart = values[i] - centre[i], normal = apart * factor[i] + level[i];                           \
           float value = !limits || (normal > lowest && normal < highest) ? given[i] : 0.f;                      \
           value = normal > 0 ? value : value * bend[i];                                                         \
-          values[i] = (value - even[i] - apart * tilt[i]) * factor[i] + others[i];                              \
+          values[i] = CARRIED_BACK(value, apart);                                                               \
         }                                                                                                       \
         put_##TAG(back, ROW * channels + channel, values);                                                      \
       }                                                                                                         \

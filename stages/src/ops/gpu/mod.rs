@@ -20,6 +20,7 @@ mod pinned;
 mod pools;
 mod strides;
 mod tiles;
+mod transpose;
 mod update;
 mod uploads;
 mod weights;
@@ -42,6 +43,7 @@ pub(crate) use self::pictures::{Pictures, planes_at};
 pub(super) use self::pools::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
 pub(super) use self::strides::{gathered, spread};
 pub(super) use self::tiles::{Tiles, folded, of_columns};
+pub(super) use self::transpose::transposed;
 #[cfg(test)]
 pub(crate) use self::update::layout;
 pub(crate) use self::update::{Changed, Table};

@@ -20,6 +20,10 @@ INLINE unsigned rounded(float value) {
 INLINE float load_bf16(const bf16 *x, count at) { return widened(x[at]); }
 INLINE void store_bf16(bf16 *x, count at, float value) { x[at] = (bf16)rounded(value); }
 
+// What is read again of a number that is written.
+INLINE float held_f32(float value) { return value; }
+INLINE float held_bf16(float value) { return widened(rounded(value)); }
+
 // A product that is rounded before anything is added to it: from the sum of one such product it takes exactly 0.
 #ifdef __CUDACC__
 INLINE float product(float a, float b) { return __fmul_rn(a, b); }
@@ -95,7 +99,12 @@ BY8(bf16)
 #endif
 
 #define TAKE(TAG, TYPE, WIDE)                                                                                   \
-  INLINE void take_##TAG(const TYPE *x, count at, float *values) { open_##TAG(fetch_##TAG(x, at), values); }
+  INLINE void take_##TAG(const TYPE *x, count at, float *values) { open_##TAG(fetch_##TAG(x, at), values); }    \
+  /* Leaves in `values` what is read again. */                                                                  \
+  INLINE void put_held_##TAG(TYPE *x, count at, float *values) {                                                \
+    put_##TAG(x, at, values);                                                                                   \
+    UNROLL for (count i = 0; i < WIDE; i++) values[i] = held_##TYPE(values[i]);                                 \
+  }
 
 INLINE void floats_1(const float *x, count at, float *values) { values[0] = x[at]; }
 INLINE void floats_8(const float *x, count at, float *values) { open_f32_by8(fetch_f32_by8(x, at), values); }

@@ -62,6 +62,8 @@ pub(in crate::ops) fn batch_norm(
         running_var: buffer("var", var)?,
         momentum: 0.1,
         eps: 1e-5,
+        feeds_norm: false,
+        spares: false,
     })
 }
 
@@ -196,16 +198,25 @@ pub(super) fn wide() -> Vec<Check> {
             all.push(norm(shape, residual, rectifier));
         }
         all.extend([around(shape), bent(shape), slopes(shape), layer(shape)]);
+        all.push(joined(shape, false, true, true));
         all.push(convolution((shape, 8, [1, 1], Moves::new(1, 0))));
         all.push(branch(shape, 0.4));
     }
     all.extend([1, 16, 80, 640].map(|channels| layer([2, 13, 11, channels])));
+    // of six rows a norm's gradient is too steep
+    all.extend([shapes[0], shapes[1]].map(|shape| joined(shape, true, true, true)));
     // so many rows that a thread comes around again
     let many = [2, 72, 64, 130];
-    all.extend([norm(many, true, Rectifier::Relu), bent(many)]);
+    all.extend([norm(many, true, Rectifier::Relu), bent(many), joined(many, false, true, true)]);
     all.push(curve([1, 3, 5, 7]));
     all.push(pool([2, 9, 8, 16], (3, 2, 1)));
+    all.push(rows([3, 7, 6, 67]));
     all
+}
+
+fn rows(shape: [usize; 4]) -> Check {
+    let run: Operator = Box::new(|tape, x| ops::flatten(tape, x.value(0)));
+    (format!("flatten {shape:?}"), vec![("x", draw("x", &shape))], run)
 }
 
 /// Returns a batch norm around which its input goes straight.
@@ -229,6 +240,39 @@ fn bent(shape: [usize; 4]) -> Check {
         ops::batch_norm_prelu(tape, x.value(0), &norm, &parameter("slope", x.tensor(3))?)
     });
     (format!("batch norm {shape:?} and PReLU"), tensors, run)
+}
+
+/// Returns a norm with a residual, or bent below 0, whose result another norm takes, and where `around` is also added to
+/// that. Where `feeds`, the first is told so.
+pub(super) fn joined(shape: [usize; 4], bent: bool, around: bool, feeds: bool) -> Check {
+    let (_, mut tensors, _) = norm(shape, true, Rectifier::None);
+    let numbers = |purpose: &str| draw(purpose, &[shape[3]]);
+    if bent {
+        tensors[3] = ("slope", numbers("slope"));
+    }
+    tensors.extend(["other weight", "other bias"].map(|name| (name, numbers(name))));
+    let run: Operator = Box::new(move |tape, x| {
+        let zero = x.tensor(1).zeros_like()?;
+        let mut first = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
+        first.feeds_norm = feeds;
+        let y = if bent {
+            ops::batch_norm_prelu(tape, x.value(0), &first, &parameter("slope", x.tensor(3))?)?
+        } else {
+            ops::batch_norm(tape, x.value(0), &first, Some(x.value(3)), Rectifier::None)?
+        };
+        let mut second = batch_norm(x.tensor(4), x.tensor(5), &zero, &zero)?;
+        second.weight = parameter("other weight", x.tensor(4))?;
+        second.bias = parameter("other bias", x.tensor(5))?;
+        let z = ops::batch_norm(tape, &y, &second, None, Rectifier::None)?;
+        if !around {
+            return Ok(z);
+        }
+        let (scale, mut random) = (parameter("scale", x.tensor(5))?, Random::new(6, "depth", &[]));
+        ops::scaled_sum(tape, &y, &z, &scale, 0.0, &mut random)
+    });
+    let what = if bent { "and PReLU" } else { "with a residual" };
+    let before = if around { "before another and around it" } else { "before another" };
+    (format!("batch norm {shape:?} {what}, {before}"), tensors, run)
 }
 
 fn norm(shape: [usize; 4], residual: bool, rectifier: Rectifier) -> Check {
@@ -283,7 +327,7 @@ fn others() -> Vec<Check> {
         }),
     ));
     all.push(curve([2, 7, 8, 5]));
-    all.push(("flatten".to_owned(), wide(), Box::new(|tape, x| ops::flatten(tape, x.value(0)))));
+    all.push(rows([2, 7, 8, 5]));
     all.push(slopes([2, 3, 4, 5]));
     all.extend([0.0, 0.4].map(|drop| branch([5, 2, 3, 4], drop)));
     for shape in [vec![4, 9], vec![2, 3, 2, 9], vec![5, 34], vec![9, 24]] {
