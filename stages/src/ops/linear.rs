@@ -8,7 +8,8 @@ use super::convolution::{self, Geometry, Moves};
 use super::matrix::Factor;
 use super::profile::Work;
 use super::rectifier::Rectifier;
-use super::tape::{Sink, Tape};
+use super::sink::Sink;
+use super::tape::Tape;
 use super::value::{Array, Host, Value};
 use crate::weights::Parameter;
 

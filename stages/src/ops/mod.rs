@@ -38,6 +38,7 @@ mod rounded;
 mod row_products;
 #[cfg(any(feature = "cuda", test))]
 mod settings;
+mod sink;
 mod tape;
 mod update;
 mod value;

@@ -8,8 +8,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::convolution::Folded;
 use super::profile::{Clock, Profile, Stopwatch, Work};
+use super::sink::Sink;
 use super::value::{Array, Value};
-use crate::weights::Parameter;
 
 /// Gradients of one step, f32: name of a parameter → what the loss gains by it, in its shape.
 pub(crate) type Gradients = BTreeMap<String, Tensor>;
@@ -25,16 +25,6 @@ pub(crate) struct Tape {
     stopwatch: Option<Stopwatch>,
     /// In inference, by the name of the weight.
     folded: BTreeMap<String, Rc<Folded>>,
-}
-
-/// Where gradients gather on the way back.
-pub(super) struct Sink {
-    values: Vec<Option<Array>>,
-    /// By values: sums over their gradients, where those who gave these added them up.
-    sums: BTreeMap<usize, Tensor>,
-    /// Those of the gradient that is carried back now.
-    here: Option<Tensor>,
-    parameters: Gradients,
 }
 
 impl Tape {
@@ -134,79 +124,19 @@ impl Tape {
             Array::Half(_) => Array::of(gradient.to_dtype(DType::BF16)?),
             Array::Device(output) => Array::Device(gradient.detach().to_dtype(output.dtype())?),
         };
-        let mut sink = Sink {
-            values: vec![None; steps.len()],
-            sums: BTreeMap::new(),
-            here: None,
-            parameters: Gradients::new(),
-        };
-        sink.values[last] = Some(gradient);
+        let mut sink = Sink::new(steps.len());
+        sink.give(Some(last), gradient)?;
         if let Some(stopwatch) = &mut self.stopwatch {
             stopwatch.skip();
         }
         for (node, (work, backward)) in steps.into_iter().enumerate().rev() {
-            if let Some(gradient) = sink.values[node].take() {
-                sink.here = sink.sums.remove(&node);
+            if let Some(gradient) = sink.arrived(node)? {
                 backward(gradient, &mut sink)?;
             }
             if let Some(stopwatch) = &mut self.stopwatch {
                 stopwatch.lap(work, true);
             }
         }
-        Ok(sink.parameters)
-    }
-}
-
-impl Sink {
-    /// Adds to the gradient of a value; the first to come is moved in.
-    pub(super) fn give(&mut self, node: Option<usize>, gradient: Array) -> Result<()> {
-        let Some(node) = node else { return Ok(()) };
-        let sum = match self.values[node].take() {
-            None => gradient,
-            Some(before) => before.plus(&gradient)?,
-        };
-        self.values[node] = Some(sum);
-        self.sums.remove(&node);
-        Ok(())
-    }
-
-    /// Gives the gradient of a value, all that there is of it, with sums over it for the operator that gave the value.
-    /// Should more come, that operator finds no sums.
-    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "on a GPU alone"))]
-    pub(super) fn give_with_sums(
-        &mut self,
-        node: Option<usize>,
-        gradient: Array,
-        sums: Tensor,
-    ) -> Result<()> {
-        let Some(place) = node else { return Ok(()) };
-        ensure!(self.values[place].is_none(), "there is more of a gradient than was added up");
-        self.give(node, gradient)?;
-        self.sums.insert(place, sums);
-        Ok(())
-    }
-
-    /// Takes the sums that came with the gradient that is carried back now.
-    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "on a GPU alone"))]
-    pub(super) fn sums(&mut self) -> Option<Tensor> {
-        self.here.take()
-    }
-
-    /// Takes what has gathered of the gradient of a value, for an operator that adds it to its own and gives both.
-    pub(super) fn gathered(&mut self, node: Option<usize>) -> Option<Array> {
-        let node = node?;
-        self.sums.remove(&node);
-        self.values[node].take()
-    }
-
-    /// Adds to the gradient of a parameter, which is f32 whatever the activations are.
-    pub(super) fn give_parameter(&mut self, parameter: &Parameter, gradient: Tensor) -> Result<()> {
-        let gradient = gradient.to_dtype(DType::F32)?;
-        let sum = match self.parameters.remove(&parameter.name) {
-            None => gradient,
-            Some(before) => (before + gradient)?,
-        };
-        self.parameters.insert(parameter.name.clone(), sum);
-        Ok(())
+        Ok(sink.into_parameters())
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 
+use super::addend::Addend;
 use super::joined::{Before, Joint, Statistics};
 use super::{After, BatchNorm};
 use crate::ops::gpu::{Argument, Tiles, address, filled, folded, launch, like, of_columns};
@@ -86,7 +87,7 @@ pub(super) fn batch_norm(
         if node.is_none() {
             return Ok(());
         }
-        let other = sink.gathered(node).map(|other| like(other, Some(&array))).transpose()?;
+        let other = sink.gathered(node).map(|other| Addend::new(other, &array)).transpose()?;
         if let Some(before) = before.filter(|_| bend.is_straight()) {
             let (back, sums) =
                 before.carried_to(&gradient, &array, &known, &sums, other.as_ref())?;
@@ -266,21 +267,19 @@ impl Bend {
         known: &Known,
         limits: usize,
         sums: &Tensor,
-        other: Option<&Tensor>,
+        other: Option<&Addend>,
     ) -> Result<Tensor> {
         let back = filled(x.device(), x.dtype(), x.shape())?;
-        let tiles = Tiles::new(x, self.norm.channels(), &[Some(gradient), other, Some(&back)])?;
+        let arrays = [Some(gradient), other.and_then(Addend::whole), Some(&back)];
+        let tiles = Tiles::new(x, self.norm.channels(), &arrays)?;
         let mut arguments = vec![address(gradient)?, address(x)?];
         arguments.extend(self.told(known)?);
         arguments.push(Argument::Kind(limits));
         arguments.extend(self.limits());
         arguments.extend(self.slope()?);
-        arguments.extend([
-            address(sums)?,
-            Flag(other.is_some()),
-            address(other.unwrap_or(x))?,
-            address(&back)?,
-        ]);
+        arguments.push(address(sums)?);
+        arguments.extend(Addend::told(other, x)?);
+        arguments.push(address(&back)?);
         tiles.map("back", &arguments)?;
         Ok(back)
     }

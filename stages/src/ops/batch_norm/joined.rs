@@ -5,8 +5,9 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 
+use super::addend::Addend;
 use super::fused::Known;
-use crate::ops::gpu::{Argument, Tiles, address, filled};
+use crate::ops::gpu::{Tiles, address, filled};
 
 /// What a norm tells of its result to a norm that takes it.
 #[derive(Debug)]
@@ -66,27 +67,28 @@ impl Before {
         x: &Tensor,
         known: &Known,
         sums: &Tensor,
-        other: Option<&Tensor>,
+        other: Option<&Addend>,
     ) -> Result<(Tensor, Tensor)> {
         let back = filled(x.device(), x.dtype(), x.shape())?;
-        let arrays = [Some(gradient), other, Some(&back), Some(&self.x)];
+        let arrays = [Some(gradient), other.and_then(Addend::whole), Some(&back), Some(&self.x)];
         let tiles = Tiles::new(x, known.mean.elem_count(), &arrays)?;
         let partial = tiles.partial(2)?;
-        let arguments = [
+        let mut arguments = vec![
             address(gradient)?,
             address(x)?,
             address(&known.mean)?,
             address(&known.inverse)?,
             address(&known.scale)?,
             address(sums)?,
-            Argument::Flag(other.is_some()),
-            address(other.unwrap_or(x))?,
+        ];
+        arguments.extend(Addend::told(other, x)?);
+        arguments.extend([
             address(&back)?,
             address(&self.x)?,
             address(&self.known.mean)?,
             address(&self.known.inverse)?,
             address(&partial)?,
-        ];
+        ]);
         tiles.sum("back_back_sums", &arguments)?;
         Ok((back, partial))
     }

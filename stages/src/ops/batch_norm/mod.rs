@@ -1,5 +1,7 @@
 //! Batch normalization (Ioffe and Szegedy 2015), in one with a residual and a rectifier.
 
+#[cfg(any(feature = "cuda", test))]
+mod addend;
 mod composed;
 #[cfg(any(feature = "cuda", test))]
 mod fused;

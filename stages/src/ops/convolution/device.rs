@@ -103,10 +103,21 @@ fn plain(geometry: &Geometry, x: &Tensor, weight: Weight<'_>) -> Result<Tensor> 
     composed::forward(geometry, x, weight.numbers)
 }
 
+/// Returns the gradient by the pixels that a convolution saw, where it has strides and a window of one.
+#[cfg(any(feature = "cuda", test))]
+pub(super) fn seen(
+    geometry: &Geometry,
+    gradient: &Tensor,
+    weight: Weight<'_>,
+) -> Result<Option<gpu::Seen>> {
+    let some = pointwise::is_product(geometry) && !geometry.is_pointwise() && gpu::takes(gradient);
+    some.then(|| pointwise::seen_gradient(geometry, gradient, weight)).transpose()
+}
+
 /// Returns whether [`input_gradient`] adds what else there is of the gradient.
 pub(super) fn adds(geometry: &Geometry, gradient: &Tensor) -> bool {
     #[cfg(any(feature = "cuda", test))]
-    return pointwise::is_product(geometry) && gpu::takes(gradient);
+    return geometry.is_pointwise() && gpu::takes(gradient);
     #[cfg(not(any(feature = "cuda", test)))]
     {
         let _ = (geometry, gradient);

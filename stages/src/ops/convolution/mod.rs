@@ -27,7 +27,8 @@ use super::batch_norm::{BatchNorm, batch_norm};
 use super::columns::column_sums;
 use super::matrix::{Factor, Kernels};
 use super::rectifier::Rectifier;
-use super::tape::{Sink, Tape};
+use super::sink::Sink;
+use super::tape::Tape;
 use super::value::{Array, Host, Value, read};
 use crate::weights::Parameter;
 
@@ -68,8 +69,12 @@ pub(crate) fn convolution(
                 let node = x.node;
                 drop(x);
                 if node.is_some() {
+                    #[cfg(any(feature = "cuda", test))]
+                    if let Some(seen) = device::seen(&geometry, gradient, (&weight).into())? {
+                        return sink.give_seen(node, seen);
+                    }
                     let adds = device::adds(&geometry, gradient);
-                    let other = adds.then(|| sink.gathered(node)).flatten();
+                    let other = if adds { sink.gathered_whole(node)? } else { None };
                     let other = other.map(|other| Value::new(other, None).tensor().contiguous());
                     let back = device::input_gradient(
                         &geometry,

@@ -8,7 +8,8 @@ use candle_core::Tensor;
 
 use super::device::Weight;
 use super::geometry::Geometry;
-use crate::ops::gpu;
+use crate::ops::gpu::{self, Seen};
+use crate::ops::rectifier::Rectifier;
 
 /// Returns whether a convolution is a product of rows, those of every pixel or of some.
 pub(super) fn is_product(geometry: &Geometry) -> bool {
@@ -26,19 +27,33 @@ pub(super) fn forward_by(geometry: &Geometry, x: &Tensor, weight: &Tensor) -> Re
     Ok(y.reshape(&geometry.output())?)
 }
 
-/// Returns the gradient by the images, to which `other` is added.
+/// Returns the gradient by the images, all of whose pixels were convolved, to which `other` is added.
 pub(super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
     weight: Weight<'_>,
     other: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let weight = weight.turned(geometry, gradient.dtype())?;
-    let back = rows(gradient, geometry.outputs)?.matmul(&weight)?;
-    if geometry.is_pointwise() && other.is_none() {
-        return Ok(back.reshape(&geometry.input())?);
+    let back = by_pixels(geometry, gradient, weight)?.reshape(&geometry.input())?;
+    match other {
+        None => Ok(back),
+        Some(other) => gpu::finish(&back, None, Some(other), Rectifier::None),
     }
-    gpu::spread(geometry, &back, other)
+}
+
+/// Returns the gradient by the images of which some pixels were convolved.
+pub(super) fn seen_gradient(
+    geometry: &Geometry,
+    gradient: &Tensor,
+    weight: Weight<'_>,
+) -> Result<Seen> {
+    Ok(Seen::new(geometry, by_pixels(geometry, gradient, weight)?))
+}
+
+/// Returns the gradient by the pixels that were convolved, [pixels, channels].
+fn by_pixels(geometry: &Geometry, gradient: &Tensor, weight: Weight<'_>) -> Result<Tensor> {
+    let weight = weight.turned(geometry, gradient.dtype())?;
+    Ok(rows(gradient, geometry.outputs)?.matmul(&weight)?)
 }
 
 /// Returns the gradient by the weight, in its shape and f32.

@@ -51,6 +51,26 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
 // The gradient by a number that was normalized, from that by the result.
 #define CARRIED_BACK(GRADIENT, APART) (((GRADIENT) - even[i] - (APART) * tilt[i]) * factor[i] + others[i])
 
+// What else there is of a gradient: as much of it, or what a convolution gives of the pixels it saw, every so many-th.
+#define WHOLE 1
+#define SEEN 2
+#define WHAT_ELSE(TYPE)                                                                                         \
+  int added, const TYPE *other, count height, count width, count lines, count places, count stride_down,        \
+      count stride_right
+// Fetches it for a turn, if there is any there.
+#define FETCH_ELSE(TAG)                                                                                         \
+  count at = ROW < rows ? ROW : row;                                                                            \
+  there[turn] = added;                                                                                          \
+  if (added == SEEN) {                                                                                          \
+    count column = at % width, line = at / width % height;                                                      \
+    there[turn] = column % stride_right == 0 && line % stride_down == 0;                                        \
+    at = (at / width / height * lines + line / stride_down) * places + column / stride_right;                   \
+  }                                                                                                             \
+  if (there[turn]) more[turn] = fetch_##TAG(other, at * channels + channel)
+#define OPEN_ELSE(TAG)                                                                                          \
+  EACH_NUMBER others[i] = 0;                                                                                    \
+  if (there[turn]) open_##TAG(more[turn], others)
+
 // How a gradient is kept from what lies beyond the limits.
 #define BY_RESULT 1 // where the result, which was kept, is at one
 #define BY_X 2      // where what follows from x is beyond one
@@ -171,8 +191,8 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
   /* The gradient by x, and what else there is of it (`added`). */                                              \
   KERNEL back_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,               \
                     const float *mean, const float *inverse, const float *scale, const float *bias, int limits, \
-                    float lowest, float highest, int bent, const float *slope, const float *sums, int added,    \
-                    const TYPE *other, TYPE *back) {                                                            \
+                    float lowest, float highest, int bent, const float *slope, const float *sums,               \
+                    WHAT_ELSE(TYPE), TYPE *back) {                                                              \
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
@@ -182,7 +202,7 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
     floats_##WIDE(scale, channel, factor);                                                                      \
     floats_##WIDE(bias, channel, level);                                                                        \
     floats_##WIDE(inverse, channel, tilt);                                                                      \
-    EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
+    EACH_NUMBER bend[i] = 1;                                                                                    \
     if (bent) floats_##WIDE(slope, channel, bend);                                                              \
     EACH_NUMBER {                                                                                               \
       even[i] = sums[channel + i] / (float)rows;                                                                \
@@ -190,15 +210,16 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
     }                                                                                                           \
     EACH_ROWS(FEW) {                                                                                            \
       raw_##TAG raw[FEW], back_of[FEW], more[FEW];                                                              \
+      int there[FEW];                                                                                           \
       EACH_TURN(FEW) {                                                                                          \
         back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                         \
         raw[turn] = fetch_##TAG(x, FETCHED);                                                                    \
-        if (added) more[turn] = fetch_##TAG(other, FETCHED);                                                    \
+        FETCH_ELSE(TAG);                                                                                        \
       }                                                                                                         \
       EACH_TURN(FEW) if (ROW < rows) {                                                                          \
         open_##TAG(back_of[turn], given);                                                                       \
         open_##TAG(raw[turn], values);                                                                          \
-        if (added) open_##TAG(more[turn], others);                                                              \
+        OPEN_ELSE(TAG);                                                                                         \
         EACH_NUMBER {                                                                                           \
           float apart = values[i] - centre[i], normal = apart * factor[i] + level[i];                           \
           float value = !limits || (normal > lowest && normal < highest) ? given[i] : 0.f;                      \

@@ -51,7 +51,7 @@
      `before` is the x. */                                                                                      \
   TOGETHER back_back_sums_##TAG(count rows, count channels, count parts, const TYPE *gradient, const TYPE *x,   \
                                 const float *mean, const float *inverse, const float *scale, const float *sums, \
-                                int added, const TYPE *other, TYPE *back, const TYPE *before,                   \
+                                WHAT_ELSE(TYPE), TYPE *back, const TYPE *before,                                \
                                 const float *mean_before, const float *inverse_before, float *partial) {        \
     SHARED float shared[2 * MEMBERS_OF_BLOCK * WIDE];                                                           \
     TILES(WIDE);                                                                                                \
@@ -67,22 +67,22 @@
         floats_##WIDE(inverse, channel, tilt);                                                                  \
         floats_##WIDE(mean_before, channel, origin);                                                            \
         EACH_NUMBER {                                                                                           \
-          others[i] = 0;                                                                                        \
           even[i] = sums[channel + i] / (float)rows;                                                            \
           tilt[i] *= sums[channels + channel + i] / (float)rows;                                                \
         }                                                                                                       \
         EACH_ROWS(FEW) {                                                                                        \
           raw_##TAG raw[FEW], back_of[FEW], more[FEW], first[FEW];                                              \
+          int there[FEW];                                                                                       \
           EACH_TURN(FEW) {                                                                                      \
             back_of[turn] = fetch_##TAG(gradient, FETCHED);                                                     \
             raw[turn] = fetch_##TAG(x, FETCHED);                                                                \
             first[turn] = fetch_##TAG(before, FETCHED);                                                         \
-            if (added) more[turn] = fetch_##TAG(other, FETCHED);                                                \
+            FETCH_ELSE(TAG);                                                                                    \
           }                                                                                                     \
           EACH_TURN(FEW) if (ROW < rows) {                                                                      \
             open_##TAG(back_of[turn], given);                                                                   \
             open_##TAG(raw[turn], values);                                                                      \
-            if (added) open_##TAG(more[turn], others);                                                          \
+            OPEN_ELSE(TAG);                                                                                     \
             EACH_NUMBER given[i] = CARRIED_BACK(given[i], values[i] - centre[i]);                               \
             put_held_##TAG(back, ROW * channels + channel, given);                                              \
             open_##TAG(first[turn], values);                                                                    \

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor, Var};
 
-use crate::ops::{self, BatchNorm, LayerNorm, Moves, Rectifier, Tape, Value};
+use super::norms::{around, bent, halved, joined, layer, norm, norms};
+use crate::ops::{self, BatchNorm, Moves, Rectifier, Tape, Value};
 use crate::rng::Random;
 use crate::weights::{Buffer, Parameter};
 
@@ -34,7 +35,7 @@ pub(in crate::ops) fn draw(purpose: &str, shape: &[usize]) -> Tensor {
     Tensor::from_vec(numbers, shape, &Device::Cpu).expect("as many numbers as the shape says")
 }
 
-fn draw_wide(purpose: &str, length: usize, factor: f64) -> Tensor {
+pub(super) fn draw_wide(purpose: &str, length: usize, factor: f64) -> Tensor {
     (draw(purpose, &[length]) * factor).expect("a product on the CPU")
 }
 
@@ -172,19 +173,6 @@ pub(super) fn drawn(seed: u64, count: u64) -> Vec<Check> {
     (0..count).flat_map(one).collect()
 }
 
-fn norms() -> Vec<Check> {
-    let mut all: Vec<Check> = Vec::new();
-    let rectifiers = [Rectifier::None, Rectifier::Relu, Rectifier::Relu6];
-    for (residual, rectifier) in [false, true].into_iter().flat_map(|r| rectifiers.map(|x| (r, x)))
-    {
-        all.push(norm([2, 4, 3, 5], residual, rectifier));
-    }
-    all.push(around([2, 4, 3, 5]));
-    all.push(bent([2, 4, 3, 5]));
-    all.extend([5, 37].map(|channels| layer([2, 3, 2, channels])));
-    all
-}
-
 /// Returns norms and what works likewise on more numbers: more than a block of threads has, one at a time and by
 /// eights, in several parts and side by side.
 pub(super) fn wide() -> Vec<Check> {
@@ -205,6 +193,9 @@ pub(super) fn wide() -> Vec<Check> {
     all.extend([1, 16, 80, 640].map(|channels| layer([2, 13, 11, channels])));
     // of six rows a norm's gradient is too steep
     all.extend([shapes[0], shapes[1]].map(|shape| joined(shape, true, true, true)));
+    for shape in [[2, 7, 6, 16], [2, 6, 9, 5]] {
+        all.extend([false, true].map(|bent| halved(shape, bent)));
+    }
     // so many rows that a thread comes around again
     let many = [2, 72, 64, 130];
     all.extend([norm(many, true, Rectifier::Relu), bent(many), joined(many, false, true, true)]);
@@ -217,96 +208,6 @@ pub(super) fn wide() -> Vec<Check> {
 fn rows(shape: [usize; 4]) -> Check {
     let run: Operator = Box::new(|tape, x| ops::flatten(tape, x.value(0)));
     (format!("flatten {shape:?}"), vec![("x", draw("x", &shape))], run)
-}
-
-/// Returns a batch norm around which its input goes straight.
-fn around(shape: [usize; 4]) -> Check {
-    let (_, tensors, _) = norm(shape, false, Rectifier::Relu);
-    let run: Operator = Box::new(move |tape, x| {
-        let zero = x.tensor(1).zeros_like()?;
-        let norm = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
-        ops::batch_norm(tape, x.value(0), &norm, Some(x.value(0)), Rectifier::Relu)
-    });
-    (format!("batch norm {shape:?} with its input as residual"), tensors, run)
-}
-
-/// Returns a batch norm whose result is bent below 0.
-fn bent(shape: [usize; 4]) -> Check {
-    let (_, mut tensors, _) = norm(shape, false, Rectifier::None);
-    tensors.push(("slope", draw("slope", &[shape[3]])));
-    let run: Operator = Box::new(move |tape, x| {
-        let zero = x.tensor(1).zeros_like()?;
-        let norm = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
-        ops::batch_norm_prelu(tape, x.value(0), &norm, &parameter("slope", x.tensor(3))?)
-    });
-    (format!("batch norm {shape:?} and PReLU"), tensors, run)
-}
-
-/// Returns a norm with a residual, or bent below 0, whose result another norm takes, and where `around` is also added to
-/// that. Where `feeds`, the first is told so.
-pub(super) fn joined(shape: [usize; 4], bent: bool, around: bool, feeds: bool) -> Check {
-    let (_, mut tensors, _) = norm(shape, true, Rectifier::None);
-    let numbers = |purpose: &str| draw(purpose, &[shape[3]]);
-    if bent {
-        tensors[3] = ("slope", numbers("slope"));
-    }
-    tensors.extend(["other weight", "other bias"].map(|name| (name, numbers(name))));
-    let run: Operator = Box::new(move |tape, x| {
-        let zero = x.tensor(1).zeros_like()?;
-        let mut first = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
-        first.feeds_norm = feeds;
-        let y = if bent {
-            ops::batch_norm_prelu(tape, x.value(0), &first, &parameter("slope", x.tensor(3))?)?
-        } else {
-            ops::batch_norm(tape, x.value(0), &first, Some(x.value(3)), Rectifier::None)?
-        };
-        let mut second = batch_norm(x.tensor(4), x.tensor(5), &zero, &zero)?;
-        second.weight = parameter("other weight", x.tensor(4))?;
-        second.bias = parameter("other bias", x.tensor(5))?;
-        let z = ops::batch_norm(tape, &y, &second, None, Rectifier::None)?;
-        if !around {
-            return Ok(z);
-        }
-        let (scale, mut random) = (parameter("scale", x.tensor(5))?, Random::new(6, "depth", &[]));
-        ops::scaled_sum(tape, &y, &z, &scale, 0.0, &mut random)
-    });
-    let what = if bent { "and PReLU" } else { "with a residual" };
-    let before = if around { "before another and around it" } else { "before another" };
-    (format!("batch norm {shape:?} {what}, {before}"), tensors, run)
-}
-
-fn norm(shape: [usize; 4], residual: bool, rectifier: Rectifier) -> Check {
-    let channels = shape[3];
-    let mut tensors = vec![
-        ("x", draw("x", &shape)),
-        ("weight", draw_wide("weight", channels, 5.0)),
-        ("bias", draw("bias", &[channels])),
-    ];
-    if residual {
-        tensors.push(("residual", draw("residual", &shape)));
-    }
-    let with = if residual { " with a residual" } else { "" };
-    let run: Operator = Box::new(move |tape, x| {
-        let zero = x.tensor(1).zeros_like()?;
-        let norm = batch_norm(x.tensor(1), x.tensor(2), &zero, &zero)?;
-        let residual = residual.then(|| x.value(3));
-        ops::batch_norm(tape, x.value(0), &norm, residual, rectifier)
-    });
-    (format!("batch norm {shape:?}{with}, rectifier {rectifier:?}"), tensors, run)
-}
-
-fn layer(shape: [usize; 4]) -> Check {
-    let channels = shape[3];
-    let tensors = vec![
-        ("x", draw("x", &shape)),
-        ("weight", draw("weight", &[channels])),
-        ("bias", draw("bias", &[channels])),
-    ];
-    let run: Operator = Box::new(move |tape, x| {
-        let (weight, bias) = (parameter("weight", x.tensor(1))?, parameter("bias", x.tensor(2))?);
-        ops::layer_norm(tape, x.value(0), &LayerNorm { weight, bias, eps: 1e-6 })
-    });
-    (format!("layer norm {shape:?}"), tensors, run)
 }
 
 fn others() -> Vec<Check> {

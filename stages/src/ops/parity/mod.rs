@@ -2,6 +2,7 @@
 
 pub(in crate::ops) mod cases;
 mod inference;
+mod norms;
 mod patches;
 mod statistics;
 mod strides;
@@ -220,37 +221,7 @@ pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
 mod tests {
     use candle_core::{DType, Device};
 
-    #[cfg(not(feature = "cuda"))]
-    use super::super::gpu;
-    use super::cases::joined;
-    use super::{Parity, Verdict, run};
-
-    /// What a norm adds up for another must be what that one would have.
-    #[cfg(not(feature = "cuda"))]
-    #[test]
-    fn norms_that_are_joined_give_the_bytes_of_others() {
-        for (shape, bent, around) in [
-            ([3, 20, 21, 16], false, false),
-            ([3, 20, 21, 16], false, true),
-            ([3, 20, 21, 5], false, true),
-            ([3, 20, 21, 16], true, true),
-            ([2, 72, 64, 130], false, true),
-        ] {
-            for dtype in [DType::F32, DType::BF16] {
-                let [joined, apart] = [true, false].map(|feeds| {
-                    let (_, tensors, operator) = joined(shape, bent, around, feeds);
-                    let there = || run(&operator, &tensors, &Device::Cpu, Some(dtype));
-                    let all = gpu::emulating(there).unwrap();
-                    assert!(all.len() >= 6, "{} arrays", all.len());
-                    let bits = |numbers: Vec<f32>| numbers.into_iter().map(f32::to_bits).collect();
-                    all.into_iter()
-                        .map(|(name, numbers)| (name, bits(numbers)))
-                        .collect::<Vec<(_, Vec<_>)>>()
-                });
-                assert!(joined == apart, "{shape:?} {dtype:?}, bent {bent}, around {around}");
-            }
-        }
-    }
+    use super::{Parity, Verdict};
 
     #[test]
     fn the_composed_operators_hold() {

@@ -35,8 +35,8 @@ fn check(geometry: &Geometry, device: &Device, dtype: Option<DType>) -> Result<N
         let x = x.to_dtype(dtype)?.to_device(device)?;
         if gpu::takes(&x) {
             let seen = gpu::gathered(geometry, &x)?;
-            let alone = gpu::spread(geometry, &seen, None)?;
-            let added = gpu::spread(geometry, &seen, Some(&x))?;
+            let by_seen = gpu::Seen::new(geometry, seen.clone());
+            let (alone, added) = (by_seen.spread(None)?, by_seen.spread(Some(&x))?);
             return Ok(named(NAMES, [numbers(&seen)?, numbers(&alone)?, numbers(&added)?]));
         }
     }
