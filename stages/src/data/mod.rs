@@ -2,6 +2,7 @@
 
 mod decode;
 mod earlier_shards;
+mod early_sync;
 mod embeddings;
 #[cfg(test)]
 pub(crate) mod golden;

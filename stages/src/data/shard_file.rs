@@ -29,12 +29,17 @@ pub(super) fn path_of(directory: &Path, shard: usize) -> PathBuf {
     directory.join("shards").join(format!("{shard:05}.safetensors"))
 }
 
-/// Writes images, `[count, 3, height, width]` bytes, as a shard file.
+/// Writes images, `[count, 3, height, width]` bytes, as a shard file, and returns that.
 ///
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(super) fn write(path: &Path, height: usize, width: usize, images: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    height: usize,
+    width: usize,
+    images: &[u8],
+) -> anyhow::Result<File> {
     let count = images.len() / (3 * height * width);
     let info = TensorInfo {
         dtype: Dtype::U8,
@@ -45,11 +50,12 @@ pub(super) fn write(path: &Path, height: usize, width: usize, images: &[u8]) -> 
         .with_context(|| format!("{} images of {height}x{width} do not fit a shard", count))?;
     let mut header = serde_json::to_vec(&metadata).context("a header is plain data")?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    let put = || -> std::io::Result<()> {
+    let put = || -> std::io::Result<File> {
         let mut file = File::create(path)?;
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        file.write_all(images)
+        file.write_all(images)?;
+        Ok(file)
     };
     put().with_context(|| format!("cannot write {}", path.display()))
 }

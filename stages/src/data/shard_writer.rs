@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use super::early_sync::EarlySync;
 use super::shard_file::{path_of, write};
 use super::shards::{Entry, Facts, Row, Skipped};
 
@@ -16,6 +17,7 @@ pub(crate) struct ShardWriter {
     facts: Facts,
     shards: usize,
     index: BufWriter<File>,
+    sync: EarlySync,
 }
 
 impl ShardWriter {
@@ -41,6 +43,7 @@ impl ShardWriter {
             facts: Facts { height, width, count: 0, classes, skipped: Vec::new() },
             shards: 0,
             index: BufWriter::new(index),
+            sync: EarlySync::start(),
         })
     }
 
@@ -61,7 +64,7 @@ impl ShardWriter {
         if entries.is_empty() {
             return Ok(());
         }
-        write(&path_of(&self.directory, self.shards), height, width, images)?;
+        self.sync.take(write(&path_of(&self.directory, self.shards), height, width, images)?);
         self.list(entries)
     }
 
@@ -112,6 +115,8 @@ impl ShardWriter {
     /// When the files cannot be written.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.index.flush().with_context(|| self.index_failed())?;
+        let shards = self.directory.join("shards");
+        self.sync.finish().with_context(|| format!("cannot write {}", shards.display()))?;
         let path = self.directory.join("shards.json");
         let mut text = serde_json::to_vec_pretty(&self.facts).context("facts are plain data")?;
         text.push(b'\n');
