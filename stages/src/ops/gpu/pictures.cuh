@@ -35,14 +35,16 @@ KERNEL decode(count images, count height, count width, const address *places, fl
   const address *change = changes + at / area * WORDS;                                                          \
   const float *picture = from + at / area * area * 3;                                                           \
   float *pixel = to + at * 3;                                                                                   \
-  count row = at % area / width, column = at % width;                                                           \
   if (!change[0]) {                                                                                             \
     for (count channel = 0; channel < 3; channel++) pixel[channel] = from[at * 3 + channel];                    \
     return;                                                                                                     \
   }
 
+// Where that is.
+#define PIXEL_AND_PLACE PIXEL count row = at % area / width, column = at % width;
+
 KERNEL mirror(BATCH, const float *from, float *to) {
-  PIXEL
+  PIXEL_AND_PLACE
   count other = row * width + width - 1 - column;
   for (count channel = 0; channel < 3; channel++) pixel[channel] = picture[other * 3 + channel];
 }
@@ -59,7 +61,7 @@ INLINE count mixed(count position, count length, count size, count *second, floa
 
 // words: 1, top, left, height and width of the part that becomes the whole.
 KERNEL stretch(BATCH, const float *from, float *to) {
-  PIXEL
+  PIXEL_AND_PLACE
   count below, beside;
   float down, right;
   count above = mixed(row, (count)change[3], height, &below, &down);
@@ -84,7 +86,7 @@ INLINE float seen(const float *picture, count height, count width, long long row
 
 // words: 1, sine and cosine of the angle as f64, the grey of what is outside.
 KERNEL turn(BATCH, const float *from, float *to) {
-  PIXEL
+  PIXEL_AND_PLACE
   double sine = double_of(change[1]), cosine = double_of(change[2]);
   float fill = float_of(change[3]);
   double middle_x = ((double)width - 1.0) / 2.0, middle_y = ((double)height - 1.0) / 2.0;
@@ -171,13 +173,12 @@ KERNEL recolour(BATCH, const float *means, const float *from, float *to) {
   for (int channel = 0; channel < 3; channel++) colour[channel] = picture[at % area * 3 + (count)channel];
   recoloured(colour, change, 4, means[at / area]);
   for (int channel = 0; channel < 3; channel++) pixel[channel] = colour[channel];
-  (void)row, (void)column;
 }
 
 // words: 1 for a grey and 2 for noise, top, left, height and width of what is covered, the grey or where in the
 // noise its bytes begin.
 KERNEL cover(BATCH, const byte *noise, const float *from, float *to) {
-  PIXEL
+  PIXEL_AND_PLACE
   count down = row - (count)change[1], right = column - (count)change[2];
   int covered = row >= (count)change[1] && down < (count)change[3] && column >= (count)change[2] &&
                 right < (count)change[4];
