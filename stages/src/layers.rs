@@ -110,13 +110,14 @@ impl Norm {
         Ok(Self { norm, tracked: weights.counter("num_batches_tracked")? })
     }
 
-    /// Says that a norm takes what it gives: on a GPU both then read it once less.
+    /// Says that a norm takes what it gives: on a GPU each of the two then reads an array once less.
     pub(crate) fn before_norm(mut self) -> Self {
         self.norm.feeds_norm = true;
         self
     }
 
-    /// Lets training compute again on the way back what it gives: less memory, more time, the same bytes.
+    /// Lets training compute again on the way back what it gives without a residual: less memory, more time, the same
+    /// bytes.
     pub(crate) fn made_again(mut self) -> Self {
         self.norm.spares = true;
         self

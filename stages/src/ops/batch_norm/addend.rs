@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 
-use crate::ops::gpu::{Argument, Seen, address, like};
+use crate::ops::gpu::{Argument, Seen, address, are_aligned, like};
 use crate::ops::sink::Gathered;
 
 /// What is added, as kernels are told of it.
@@ -36,7 +36,12 @@ impl Addend {
                     x.dtype(),
                     x.dims()
                 );
-                Self::Seen(seen)
+                // how many numbers are read at once is decided by the others
+                if are_aligned([pixels])? {
+                    Self::Seen(seen)
+                } else {
+                    Self::Whole(seen.spread(None)?)
+                }
             }
         })
     }

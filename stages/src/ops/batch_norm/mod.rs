@@ -42,7 +42,7 @@ pub(crate) struct BatchNorm {
     pub(crate) eps: f64,
     /// Whether a norm takes what this one gives: a GPU then adds up what that norm asks for as it writes it.
     pub(crate) feeds_norm: bool,
-    /// Whether what it gives is not kept for the way back but computed again, as all is where a tape does so.
+    /// Whether what it gives is not kept for the way back but computed again, if it has no residual.
     pub(crate) spares: bool,
 }
 

@@ -51,7 +51,7 @@ INLINE float share_below(float x, float *falling) {
     EACH_NUMBER level[i] = others[i] = 0;                                                                       \
     if (biased) floats_##WIDE(bias, channel, level);                                                            \
     EACH_ROWS(ROWS) {                                                                                           \
-      FETCH_WITH(ROWS, TAG, x, residual)                                                                        \
+      FETCH_WITH(TAG, x, residual)                                                                              \
       EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
         OPEN_WITH(TAG);                                                                                         \
         EACH_NUMBER {                                                                                           \

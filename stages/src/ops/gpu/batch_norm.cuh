@@ -51,8 +51,8 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
 // The gradient by a number that was normalized, from that by the result.
 #define CARRIED_BACK(GRADIENT, APART) (((GRADIENT) - even[i] - (APART) * tilt[i]) * factor[i] + others[i])
 
-// What else there is of a gradient: as much of it, or what a convolution gives of the pixels it saw, every so many-th.
-#define WHOLE 1
+// What else there is of a gradient (`added`, of `other`): as much of it, or, where SEEN, what a convolution gives by the
+// pixels that it saw, every so many-th.
 #define SEEN 2
 #define WHAT_ELSE(TYPE)                                                                                         \
   int added, const TYPE *other, count height, count width, count lines, count places, count stride_down,        \
@@ -124,7 +124,7 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
     EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
     if (bent) floats_##WIDE(slope, channel, bend);                                                              \
     EACH_ROWS(ROWS) {                                                                                           \
-      FETCH_WITH(ROWS, TAG, x, residual)                                                                        \
+      FETCH_WITH(TAG, x, residual)                                                                              \
       EACH_TURN(ROWS) if (ROW < rows) {                                                                         \
         OPEN_WITH(TAG);                                                                                         \
         EACH_NUMBER values[i] = RESULT;                                                                         \

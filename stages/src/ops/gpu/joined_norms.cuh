@@ -23,14 +23,14 @@
         /* what the first row becomes, which another thread writes */                                           \
         take_##TAG(x, channel, values);                                                                         \
         if (added) take_##TAG(residual, channel, others);                                                       \
-        EACH_NUMBER origin[i] = held_##TYPE(RESULT);                                                            \
+        EACH_NUMBER origin[i] = stored_##TYPE(RESULT);                                                          \
         if (part == 0 && lane == 0) EACH_NUMBER first[channel + i] = origin[i];                                 \
         EACH_ROWS(ROWS) {                                                                                       \
-          FETCH_WITH(ROWS, TAG, x, residual)                                                                    \
+          FETCH_WITH(TAG, x, residual)                                                                          \
           EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
             OPEN_WITH(TAG);                                                                                     \
             EACH_NUMBER values[i] = RESULT;                                                                     \
-            put_held_##TAG(y, ROW * channels + channel, values);                                                \
+            put_stored_##TAG(y, ROW * channels + channel, values);                                              \
             EACH_NUMBER {                                                                                       \
               float apart = values[i] - origin[i];                                                              \
               sum[i] += apart;                                                                                  \
@@ -84,7 +84,7 @@
             open_##TAG(raw[turn], values);                                                                      \
             OPEN_ELSE(TAG);                                                                                     \
             EACH_NUMBER given[i] = CARRIED_BACK(given[i], values[i] - centre[i]);                               \
-            put_held_##TAG(back, ROW * channels + channel, given);                                              \
+            put_stored_##TAG(back, ROW * channels + channel, given);                                            \
             open_##TAG(first[turn], values);                                                                    \
             EACH_NUMBER {                                                                                       \
               sum[i] += given[i];                                                                               \

@@ -42,7 +42,7 @@ pub(super) use self::patches::{patch_length, patches};
 pub(crate) use self::pictures::{Pictures, planes_at};
 pub(super) use self::pools::{average_pool, average_pool_gradient, max_pool, max_pool_gradient};
 pub(super) use self::strides::{Seen, gathered};
-pub(super) use self::tiles::{Tiles, folded, of_columns};
+pub(super) use self::tiles::{Tiles, are_aligned, folded, of_columns};
 pub(super) use self::transpose::transposed;
 #[cfg(test)]
 pub(crate) use self::update::layout;

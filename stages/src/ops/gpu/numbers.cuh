@@ -21,8 +21,8 @@ INLINE float load_bf16(const bf16 *x, count at) { return widened(x[at]); }
 INLINE void store_bf16(bf16 *x, count at, float value) { x[at] = (bf16)rounded(value); }
 
 // What is read again of a number that is written.
-INLINE float held_f32(float value) { return value; }
-INLINE float held_bf16(float value) { return widened(rounded(value)); }
+INLINE float stored_f32(float value) { return value; }
+INLINE float stored_bf16(float value) { return widened(rounded(value)); }
 
 // A product that is rounded before anything is added to it: from the sum of one such product it takes exactly 0.
 #ifdef __CUDACC__
@@ -101,9 +101,9 @@ BY8(bf16)
 #define TAKE(TAG, TYPE, WIDE)                                                                                   \
   INLINE void take_##TAG(const TYPE *x, count at, float *values) { open_##TAG(fetch_##TAG(x, at), values); }    \
   /* Leaves in `values` what is read again. */                                                                  \
-  INLINE void put_held_##TAG(TYPE *x, count at, float *values) {                                                \
+  INLINE void put_stored_##TAG(TYPE *x, count at, float *values) {                                              \
     put_##TAG(x, at, values);                                                                                   \
-    UNROLL for (count i = 0; i < WIDE; i++) values[i] = held_##TYPE(values[i]);                                 \
+    UNROLL for (count i = 0; i < WIDE; i++) values[i] = stored_##TYPE(values[i]);                               \
   }
 
 INLINE void floats_1(const float *x, count at, float *values) { values[0] = x[at]; }

@@ -25,7 +25,7 @@ pub(in crate::ops) fn gathered(geometry: &Geometry, x: &Tensor) -> Result<Tensor
 }
 
 /// The gradient by images of which a convolution saw every so many-th pixel: that by these, and 0 by the others.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(in crate::ops) struct Seen {
     geometry: Geometry,
     pixels: Tensor,

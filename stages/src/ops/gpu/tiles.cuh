@@ -37,9 +37,9 @@
 #define OPEN_BOTH(TAG) open_##TAG(back_of[turn], given), open_##TAG(raw[turn], values)
 
 // Likewise an array and another, which is added to it where `added`.
-#define FETCH_WITH(MANY, TAG, X, OTHER)                                                                         \
-  raw_##TAG raw[MANY], other[MANY];                                                                             \
-  EACH_TURN(MANY) {                                                                                             \
+#define FETCH_WITH(TAG, X, OTHER)                                                                               \
+  raw_##TAG raw[ROWS], other[ROWS];                                                                             \
+  EACH_TURN(ROWS) {                                                                                             \
     raw[turn] = fetch_##TAG(X, FETCHED);                                                                        \
     if (added) other[turn] = fetch_##TAG(OTHER, FETCHED);                                                       \
   }

@@ -130,7 +130,13 @@ impl<'a> Tiles<'a> {
 }
 
 /// Returns whether all of these begin where eight numbers can be read at once.
-fn are_aligned<'a>(arrays: impl IntoIterator<Item = &'a Tensor>) -> Result<bool> {
+///
+/// # Errors
+///
+/// When one is not where kernels compute, or not contiguous.
+pub(in crate::ops) fn are_aligned<'a>(
+    arrays: impl IntoIterator<Item = &'a Tensor>,
+) -> Result<bool> {
     for array in arrays {
         if let Argument::Address(place, _) = address(array)?
             && !place.is_multiple_of(16)

@@ -1,7 +1,7 @@
 // Matrices with their rows and columns exchanged.
 
 // The side of a tile, which a block reads row by row and writes column by column. One number more in each line of
-// shared memory: a column of it then lies in as many banks as a row.
+// shared memory: the numbers of a column then lie in other banks.
 #define SIDE 32
 #define LINE (SIDE + 1)
 

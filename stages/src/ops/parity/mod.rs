@@ -62,10 +62,16 @@ impl Parity {
             device,
             dtype,
             checks: [operators(), wide(), drawn(seed, DRAWN)].into_iter().flatten().collect(),
-            others: [inference::cases(), patches::cases(), statistics::cases(), strides::cases()]
-                .into_iter()
-                .flatten()
-                .collect(),
+            others: [
+                inference::cases(),
+                norms::bytes(),
+                patches::cases(),
+                statistics::cases(),
+                strides::cases(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Norms as they are checked: with residuals, limits and slopes, around one another and beside convolutions.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::cases::{Check, Inputs, Operator, batch_norm, draw, draw_wide, parameter};
+use super::{Other, run};
 use crate::ops::{self, LayerNorm, Moves, Rectifier, Tape, Value};
 use crate::rng::Random;
 
@@ -57,6 +58,32 @@ pub(super) fn joined(shape: [usize; 4], bent: bool, around: bool, feeds: bool) -
     let what = if bent { "and PReLU" } else { "with a residual" };
     let before = if around { "before another and around it" } else { "before another" };
     (format!("batch norm {shape:?} {what}, {before}"), of_two_norms(shape, bent), run)
+}
+
+/// Returns how many numbers change their bytes where norms add up for each other what otherwise each does for itself.
+pub(super) fn bytes() -> Vec<Other> {
+    let one = |(shape, bent, around): ([usize; 4], bool, bool)| -> Other {
+        let changed = move |device: &Device, dtype: Option<DType>| {
+            let there = |feeds| {
+                let (_, tensors, operator) = joined(shape, bent, around, feeds);
+                run(&operator, &tensors, device, dtype)
+            };
+            let (together, apart) = (there(true)?, there(false)?);
+            let pairs = together.iter().zip(&apart).flat_map(|(a, b)| a.1.iter().zip(&b.1));
+            let changed = pairs.filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+            Ok(vec![("changed".to_owned(), vec![changed as f32])])
+        };
+        let how = [if bent { ", bent" } else { "" }, if around { ", around" } else { "" }].concat();
+        (format!("bytes of norms of {shape:?}{how}, one before another"), Box::new(changed))
+    };
+    let all = [
+        ([3, 20, 21, 16], false, false),
+        ([3, 20, 21, 16], false, true),
+        ([3, 20, 21, 5], false, true),
+        ([3, 20, 21, 16], true, true),
+        ([2, 72, 64, 130], false, true),
+    ];
+    all.map(one).into()
 }
 
 /// Returns such norms where a convolution sees every other pixel of what the first gives.
@@ -139,39 +166,4 @@ pub(super) fn layer(shape: [usize; 4]) -> Check {
         ops::layer_norm(tape, x.value(0), &LayerNorm { weight, bias, eps: 1e-6 })
     });
     (format!("layer norm {shape:?}"), tensors, run)
-}
-
-#[cfg(all(test, not(feature = "cuda")))]
-mod tests {
-    use candle_core::{DType, Device};
-
-    use super::super::run;
-    use super::joined;
-    use crate::ops::gpu;
-
-    /// What a norm adds up for another must be what that one would have.
-    #[test]
-    fn norms_that_are_joined_give_the_bytes_of_others() {
-        for (shape, bent, around) in [
-            ([3, 20, 21, 16], false, false),
-            ([3, 20, 21, 16], false, true),
-            ([3, 20, 21, 5], false, true),
-            ([3, 20, 21, 16], true, true),
-            ([2, 72, 64, 130], false, true),
-        ] {
-            for dtype in [DType::F32, DType::BF16] {
-                let [joined, apart] = [true, false].map(|feeds| {
-                    let (_, tensors, operator) = joined(shape, bent, around, feeds);
-                    let there = || run(&operator, &tensors, &Device::Cpu, Some(dtype));
-                    let all = gpu::emulating(there).unwrap();
-                    assert!(all.len() >= 6, "{} arrays", all.len());
-                    let bits = |numbers: Vec<f32>| numbers.into_iter().map(f32::to_bits).collect();
-                    all.into_iter()
-                        .map(|(name, numbers)| (name, bits(numbers)))
-                        .collect::<Vec<(_, Vec<_>)>>()
-                });
-                assert!(joined == apart, "{shape:?} {dtype:?}, bent {bent}, around {around}");
-            }
-        }
-    }
 }
