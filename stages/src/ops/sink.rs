@@ -114,13 +114,9 @@ impl Sink {
     }
 
     /// Takes what has gathered of the gradient of a value, for an operator that adds it to its own and gives both.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "on a GPU alone"))]
     pub(super) fn gathered(&mut self, node: Option<usize>) -> Option<Gathered> {
         self.values[node?].take()
-    }
-
-    /// As [`Self::gathered`], all of it.
-    pub(super) fn gathered_whole(&mut self, node: Option<usize>) -> Result<Option<Array>> {
-        self.gathered(node).map(Gathered::whole).transpose()
     }
 
     /// Adds to the gradient of a parameter, which is f32 whatever the activations are.

@@ -114,31 +114,19 @@ pub(super) fn seen(
     some.then(|| pointwise::seen_gradient(geometry, gradient, weight)).transpose()
 }
 
-/// Returns whether [`input_gradient`] adds what else there is of the gradient.
-pub(super) fn adds(geometry: &Geometry, gradient: &Tensor) -> bool {
-    #[cfg(any(feature = "cuda", test))]
-    return geometry.is_pointwise() && gpu::takes(gradient);
-    #[cfg(not(any(feature = "cuda", test)))]
-    {
-        let _ = (geometry, gradient);
-        false
-    }
-}
-
-/// Returns the gradient by the images, to which, if it [`adds`], `other` is added.
+/// Returns the gradient by the images, where it is not that by the pixels [`seen`] alone.
 pub(super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
     weight: Weight<'_>,
-    #[cfg_attr(not(any(feature = "cuda", test)), expect(unused_variables))] other: Option<&Tensor>,
 ) -> Result<Tensor> {
     #[cfg(any(feature = "cuda", test))]
     if geometry.is_depthwise() && gpu::takes(gradient) {
         return gpu::depthwise_gradient(geometry, gradient, gpu::Direction::Images(weight.numbers));
     }
     #[cfg(any(feature = "cuda", test))]
-    if adds(geometry, gradient) {
-        return pointwise::input_gradient(geometry, gradient, weight, other);
+    if geometry.is_pointwise() && gpu::takes(gradient) {
+        return pointwise::input_gradient(geometry, gradient, weight);
     }
     #[cfg(feature = "cuda")]
     if gradient.device().is_cuda()

@@ -73,15 +73,7 @@ pub(crate) fn convolution(
                     if let Some(seen) = device::seen(&geometry, gradient, (&weight).into())? {
                         return sink.give_seen(node, seen);
                     }
-                    let adds = device::adds(&geometry, gradient);
-                    let other = if adds { sink.gathered_whole(node)? } else { None };
-                    let other = other.map(|other| Value::new(other, None).tensor().contiguous());
-                    let back = device::input_gradient(
-                        &geometry,
-                        gradient,
-                        (&weight).into(),
-                        other.transpose()?.as_ref(),
-                    )?;
+                    let back = device::input_gradient(&geometry, gradient, (&weight).into())?;
                     sink.give(node, Array::Device(back))?;
                 }
             }

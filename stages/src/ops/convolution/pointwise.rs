@@ -9,7 +9,6 @@ use candle_core::Tensor;
 use super::device::Weight;
 use super::geometry::Geometry;
 use crate::ops::gpu::{self, Seen};
-use crate::ops::rectifier::Rectifier;
 
 /// Returns whether a convolution is a product of rows, those of every pixel or of some.
 pub(super) fn is_product(geometry: &Geometry) -> bool {
@@ -27,18 +26,13 @@ pub(super) fn forward_by(geometry: &Geometry, x: &Tensor, weight: &Tensor) -> Re
     Ok(y.reshape(&geometry.output())?)
 }
 
-/// Returns the gradient by the images, all of whose pixels were convolved, to which `other` is added.
+/// Returns the gradient by the images, all of whose pixels were convolved.
 pub(super) fn input_gradient(
     geometry: &Geometry,
     gradient: &Tensor,
     weight: Weight<'_>,
-    other: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let back = by_pixels(geometry, gradient, weight)?.reshape(&geometry.input())?;
-    match other {
-        None => Ok(back),
-        Some(other) => gpu::finish(&back, None, Some(other), Rectifier::None),
-    }
+    Ok(by_pixels(geometry, gradient, weight)?.reshape(&geometry.input())?)
 }
 
 /// Returns the gradient by the images of which some pixels were convolved.

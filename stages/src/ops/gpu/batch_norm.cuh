@@ -48,6 +48,28 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
 }
 #define RESULT                                                                                                  \
   bent_within((values[i] - centre[i]) * factor[i] + level[i] + others[i], lowest, highest, bend[i])
+// What that is made with, for the channels of a thread.
+#define FACTORS(WIDE)                                                                                           \
+  float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], values[WIDE], others[WIDE];                        \
+  floats_##WIDE(mean, channel, centre);                                                                         \
+  floats_##WIDE(scale, channel, factor);                                                                        \
+  floats_##WIDE(bias, channel, level);                                                                          \
+  EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                       \
+  if (bent) floats_##WIDE(slope, channel, bend)
+
+// Statistics: what differs from near numbers, and its square, are added up, and kept for LANES_TO.
+#define ADD_APART(NEAR)                                                                                         \
+  EACH_NUMBER {                                                                                                 \
+    float apart = values[i] - NEAR[i];                                                                          \
+    sum[i] += apart;                                                                                            \
+    squares[i] += apart * apart;                                                                                \
+  }
+#define KEEP_APART                                                                                              \
+  EACH_NUMBER {                                                                                                 \
+    shared[MEMBER * wide + i] = sum[i];                                                                         \
+    shared[(MEMBERS_OF_BLOCK + MEMBER) * wide + i] = squares[i];                                                \
+  }
+
 // The gradient by a number that was normalized, from that by the result.
 #define CARRIED_BACK(GRADIENT, APART) (((GRADIENT) - even[i] - (APART) * tilt[i]) * factor[i] + others[i])
 
@@ -93,19 +115,12 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
           EACH_TURN(ROWS) raw[turn] = fetch_##TAG(x, FETCHED);                                                  \
           EACH_TURN(ROWS) if (ROW < rows) {                                                                     \
             open_##TAG(raw[turn], values);                                                                      \
-            EACH_NUMBER {                                                                                       \
-              float apart = values[i] - centre[i];                                                              \
-              sum[i] += apart;                                                                                  \
-              squares[i] += apart * apart;                                                                      \
-            }                                                                                                   \
+            ADD_APART(centre)                                                                                   \
           }                                                                                                     \
         }                                                                                                       \
         if (part == 0 && lane == 0) EACH_NUMBER first[channel + i] = centre[i];                                 \
       }                                                                                                         \
-      EACH_NUMBER {                                                                                             \
-        shared[MEMBER * wide + i] = sum[i];                                                                     \
-        shared[(MEMBERS_OF_BLOCK + MEMBER) * wide + i] = squares[i];                                            \
-      }                                                                                                         \
+      KEEP_APART                                                                                                \
     }                                                                                                           \
     LANES_TO(partial, 2)                                                                                        \
   }                                                                                                             \
@@ -117,12 +132,7 @@ INLINE float bent_within(float value, float lowest, float highest, float bend) {
     TILES(WIDE);                                                                                                \
     PLACE;                                                                                                      \
     if (!busy) return;                                                                                          \
-    float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], values[WIDE], others[WIDE];                      \
-    floats_##WIDE(mean, channel, centre);                                                                       \
-    floats_##WIDE(scale, channel, factor);                                                                      \
-    floats_##WIDE(bias, channel, level);                                                                        \
-    EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                     \
-    if (bent) floats_##WIDE(slope, channel, bend);                                                              \
+    FACTORS(WIDE);                                                                                              \
     EACH_ROWS(ROWS) {                                                                                           \
       FETCH_WITH(TAG, x, residual)                                                                              \
       EACH_TURN(ROWS) if (ROW < rows) {                                                                         \

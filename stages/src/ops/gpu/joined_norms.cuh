@@ -14,12 +14,8 @@
       float sum[WIDE], squares[WIDE];                                                                           \
       EACH_NUMBER sum[i] = squares[i] = 0;                                                                      \
       if (busy) {                                                                                               \
-        float centre[WIDE], factor[WIDE], level[WIDE], bend[WIDE], values[WIDE], others[WIDE], origin[WIDE];    \
-        floats_##WIDE(mean, channel, centre);                                                                   \
-        floats_##WIDE(scale, channel, factor);                                                                  \
-        floats_##WIDE(bias, channel, level);                                                                    \
-        EACH_NUMBER bend[i] = 1, others[i] = 0;                                                                 \
-        if (bent) floats_##WIDE(slope, channel, bend);                                                          \
+        float origin[WIDE];                                                                                     \
+        FACTORS(WIDE);                                                                                          \
         /* what the first row becomes, which another thread writes */                                           \
         take_##TAG(x, channel, values);                                                                         \
         if (added) take_##TAG(residual, channel, others);                                                       \
@@ -31,18 +27,11 @@
             OPEN_WITH(TAG);                                                                                     \
             EACH_NUMBER values[i] = RESULT;                                                                     \
             put_stored_##TAG(y, ROW * channels + channel, values);                                              \
-            EACH_NUMBER {                                                                                       \
-              float apart = values[i] - origin[i];                                                              \
-              sum[i] += apart;                                                                                  \
-              squares[i] += apart * apart;                                                                      \
-            }                                                                                                   \
+            ADD_APART(origin)                                                                                   \
           }                                                                                                     \
         }                                                                                                       \
       }                                                                                                         \
-      EACH_NUMBER {                                                                                             \
-        shared[MEMBER * wide + i] = sum[i];                                                                     \
-        shared[(MEMBERS_OF_BLOCK + MEMBER) * wide + i] = squares[i];                                            \
-      }                                                                                                         \
+      KEEP_APART                                                                                                \
     }                                                                                                           \
     LANES_TO(partial, 2)                                                                                        \
   }                                                                                                             \
